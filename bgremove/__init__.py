@@ -1,0 +1,3 @@
+"""bgremove: background removal."""
+
+__version__ = "0.1.0"

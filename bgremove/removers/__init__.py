@@ -1,0 +1,1 @@
+"""The removers: one module each, all behind :class:`bgremove.removers.base.Remover`."""

@@ -1,0 +1,72 @@
+"""The small interface that every remover implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from bgremove.arrays import Alpha, Image, Trimap
+from bgremove.errors import DeviceError
+from bgremove.options import Params
+
+if TYPE_CHECKING:
+    from bgremove.registry import RemoverInfo
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Remover(ABC):
+    """Predicts an alpha matte from an RGB image. Built once, then used for many pictures.
+
+    A remover is safe to use from several threads at once.
+
+    Attributes:
+        note: a sentence saying where it runs and why, for the user; may be empty.
+    """
+
+    note: str = ""
+
+    @classmethod
+    def create(
+        cls, info: RemoverInfo, params: Params, *, device: Device = "auto", model_file: Path | None = None
+    ) -> Self:
+        """Build the remover of a row of the table. Removers with weights override this.
+
+        Raises:
+            DeviceError: if `device` is ``cuda`` and this remover cannot use it.
+        """
+        if device == "cuda":
+            raise DeviceError(f"{info.name} runs on the CPU only; leave out --device or take --device cpu")
+        return cls(params)
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+
+    @abstractmethod
+    def predict_alpha(self, image: Image) -> Alpha:
+        """Matte of the same height and width as `image`, float32 in [0, 1].
+
+        A picture without a subject gives zeros, never an error.
+        """
+
+    def predict_alphas(self, frames: Iterable[Image]) -> Iterator[Alpha]:
+        """Mattes of a video's frames, in order. Recurrent models override this."""
+        return map(self.predict_alpha, frames)
+
+    def grain(self, height: int, width: int) -> float:
+        """Photo pixels per pixel of the prediction, at least 1.
+
+        The edge refinement's automatic width follows it: a mask made at a tenth of the photo's
+        size is wrong by up to about ten pixels at its border.
+        """
+        return 1.0
+
+
+class HintedRemover(Remover):
+    """A remover that a user can point: with a rough mask, or with scribbles."""
+
+    @abstractmethod
+    def predict_alpha(self, image: Image, hint: Trimap | None = None) -> Alpha:
+        """As :meth:`Remover.predict_alpha`; `hint` has 255 on the subject, 0 on the background."""
