@@ -38,12 +38,7 @@ def check_image(image: Any, name: str = "image") -> Image:
     Raises:
         ImageError: otherwise.
     """
-    if (
-        not isinstance(image, np.ndarray)
-        or image.dtype != np.uint8
-        or image.ndim != 3
-        or image.shape[2] != 3
-    ):
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(
             f"{name} must be uint8 of shape (H, W, 3); got {describe(image)}: "
             "convert it with bgremove.read_image"
@@ -85,9 +80,7 @@ def check_trimap(trimap: Any, shape: tuple[int, ...] | None = None) -> Trimap:
         ImageError: if it has another dtype, another size or a value besides 0, 128 and 255.
     """
     if not isinstance(trimap, np.ndarray) or trimap.ndim != 2 or trimap.dtype != np.uint8:
-        raise ImageError(
-            f"trimap must be uint8 of shape (H, W) with 0, 128 and 255; got {describe(trimap)}"
-        )
+        raise ImageError(f"trimap must be uint8 of shape (H, W) with 0, 128 and 255; got {describe(trimap)}")
     if shape is not None and trimap.shape != tuple(shape[:2]):
         raise ImageError(
             f"trimap must have the image's height and width {tuple(shape[:2])}; got {trimap.shape}"

@@ -57,7 +57,7 @@ _ROWS = (
         kind="classical",
         target="bgremove.removers.grabcut:GrabCutRemover",
         params=GrabCutParams,
-        summary="Colour models and a graph cut: one clear subject, no download; takes a box, a mask or scribbles",
+        summary="Colour models and a graph cut: one clear subject, no download; box, mask or scribbles",
         license="Apache-2.0",
         paper="Rother, Kolmogorov and Blake 2004",
     ),
