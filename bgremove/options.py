@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from bgremove.errors import OptionError
 
-Kind = Literal["choice", "bool", "int", "float", "numbers", "text"]
+Kind = Literal["choice", "choices", "bool", "int", "float", "numbers", "text"]
 
 
 class Params(BaseModel):
@@ -51,7 +51,7 @@ class Params(BaseModel):
         setting = _setting(info.field_name or "", cls.model_fields[info.field_name or ""])
         if setting.kind == "choice":
             return next((choice for choice in setting.choices if str(choice) == value), value)
-        if setting.kind == "numbers":
+        if setting.kind in ("numbers", "choices"):
             parts = [part.strip() for part in value.split(",")]
             return [part for part in parts if part] or None
         return value
@@ -75,10 +75,11 @@ class Setting:
 
     Attributes:
         name: the field's name, as in Python.
-        kind: ``numbers`` is a fixed-length tuple, written ``1,2,3`` where only text can be given.
+        kind: ``numbers`` is a tuple of fixed length, ``choices`` one of any length; both are written
+            with commas where only text can be given.
         default: used when nothing is given; None means "worked out from the picture".
         minimum, maximum: the ends of the range, both allowed, where there is one.
-        choices: all the allowed values of a ``choice``.
+        choices: all the allowed values of a ``choice`` or ``choices``.
         count: how many numbers a ``numbers`` has.
         advanced: True for what a form may fold away.
     """
@@ -104,6 +105,8 @@ class Setting:
         match self.kind:
             case "choice":
                 return "one of " + ", ".join(map(str, self.choices))
+            case "choices":
+                return "one or more, separated by commas, of " + ", ".join(map(str, self.choices))
             case "bool":
                 return "true or false"
             case "text":
@@ -175,6 +178,8 @@ def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...], int]:
         return _kind(inner)
     if origin is Literal:
         return "choice", args, 0
+    if origin is tuple and args[-1] is Ellipsis:
+        return "choices", _kind(args[0])[1], 0
     if origin is tuple:
         return "numbers", (), len(args)
     kinds: dict[Any, Kind] = {bool: "bool", int: "int", float: "float", str: "text"}

@@ -95,10 +95,23 @@ def test_settings_in_the_scale_of_255_can_be_said(path: Path) -> None:
 
 def test_shrinking_averages_areas(path: Path) -> None:
     models.conv(path, [GREEN], shape=(1, 3, 8, 8))
-    image = noise(32, 32)
-    averages = image[..., 1].reshape(8, 4, 8, 4).mean(axis=(1, 3)) / 255
-    expected = cv2.resize(averages, (32, 32), interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_allclose(load(path, **PLAIN).predict_alpha(image), expected, atol=0.003)
+    for factor in (3, 4, 16):
+        image = noise(8 * factor, 8 * factor)
+        averages = image[..., 1].reshape(8, factor, 8, factor).mean(axis=(1, 3)) / 255
+        expected = cv2.resize(averages, image.shape[:2], interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_allclose(load(path, **PLAIN).predict_alpha(image), expected, atol=0.006)
+
+
+def test_a_large_photo_of_odd_size_lines_up(path: Path) -> None:
+    """Halving first must not shift the subject."""
+    models.conv(path, [GREEN], shape=(1, 3, 64, 64))
+    image = np.zeros((1023, 769, 3), np.uint8)
+    cv2.circle(image, (300, 600), 200, (0, 255, 0), -1)
+    alpha = load(path, **PLAIN).predict_alpha(image)
+    y, x = np.mgrid[:1023, :769]
+    assert (alpha * x).sum() / alpha.sum() == pytest.approx(300, abs=1)
+    assert (alpha * y).sum() / alpha.sum() == pytest.approx(600, abs=1)
+    assert np.abs(alpha - image[..., 1] / 255).mean() < 0.02
 
 
 @pytest.mark.parametrize(("given", "size"), [({}, 320), ({"input_size": 64}, 64)])

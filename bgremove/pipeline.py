@@ -1,0 +1,301 @@
+"""One picture, from what it is to what is wanted: remover, refinement, colours, output."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from bgremove.arrays import Alpha, Image, Trimap, check_alpha
+from bgremove.background import Background, Fit, parse_background
+from bgremove.compositing import (
+    Pixels,
+    alpha_to_bytes,
+    composite,
+    limit_size,
+    parse_padding,
+    subject_box,
+)
+from bgremove.errors import OptionError
+from bgremove.foreground import ForegroundParams, estimate_foreground
+from bgremove.io import MAX_MEGAPIXELS, Frame, Metadata, Picture, Source, WriteParams, open_picture
+from bgremove.options import Params, split_settings
+from bgremove.refine import RefineParams, edge_radius, refine_alpha
+from bgremove.registry import create_remover, remover_info
+from bgremove.removers.base import Device, HintedRemover, Remover
+from bgremove.trimap import alpha_to_trimap
+
+Output = Literal["cutout", "mask", "alpha", "composite", "trimap", "crop"]
+
+
+class OutputParams(Params):
+    """What is made of the subject."""
+
+    output: tuple[Output, ...] | None = Field(
+        None,
+        description="What to make; several with commas. Without it: the composite if there is a "
+        "background, else the cutout",
+    )
+    background: str = Field("transparent", description="transparent, a colour, a picture's path, or blur")
+    background_fit: Fit = Field("cover", description="How a background picture fills the frame")
+    blur_radius: float = Field(
+        0.0, ge=0, le=500, description="Blur of the background (sigma), px; 0 goes by the photo's size"
+    )
+    crop: bool = Field(False, description="Cut every output to the subject")
+    padding: str = Field("0", description="Room around the subject when cutting: px (10) or per cent (5%)")
+    size: str = Field("", description="Make results fit 1024 (longest side) or 800x600; never enlarges")
+
+    def model_post_init(self, _: Any) -> None:
+        parse_padding(self.padding, 1)
+        limit_size(np.zeros((1, 1), np.uint8), self.size)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run needs besides its pictures; every door builds it the same way.
+
+    Attributes:
+        model: the remover's name.
+        remover, refine, foreground, output, write: the validated groups.
+        background: read once.
+    """
+
+    model: str
+    remover: Params
+    refine: RefineParams
+    foreground: ForegroundParams
+    output: OutputParams
+    write: WriteParams
+    background: Background
+
+    @classmethod
+    def build(
+        cls,
+        model: str | Remover = "auto",
+        *,
+        preset: str | None = None,
+        background: Any = None,
+        **values: Any,
+    ) -> Self:
+        """Sort flat settings into their groups and validate them.
+
+        Args:
+            model: a remover's name; or a remover, whose own settings are then not to be given.
+            preset: a preset of the remover or of the refinement; `values` win over it.
+            background: anything :func:`~bgremove.background.parse_background` takes.
+            values: settings by name.
+
+        Raises:
+            UnknownRemoverError, OptionError, ImageError: with one sentence.
+        """
+        name, params, defaults = _whose(model)
+        if isinstance(background, str):
+            values["background"] = background
+        groups: list[type[Params]] = [params, RefineParams, ForegroundParams, OutputParams, WriteParams]
+        remover, *others = split_settings(values, *groups)
+        if isinstance(model, Remover) and remover:
+            raise OptionError(
+                f"{', '.join(remover)} belong to the remover, which is built already; build another "
+                "with create_remover"
+            )
+        refine, foreground, output, write = others
+        if preset is not None:
+            if preset in params.presets:
+                remover = {**params.presets[preset], **remover}
+            elif preset in RefineParams.presets:
+                refine = {**RefineParams.presets[preset], **refine}
+            else:
+                known = ", ".join([*params.presets, *RefineParams.presets])
+                raise OptionError(f"unknown preset {preset!r} for {name}; known: {known}")
+        options = OutputParams(**output)
+        return cls(
+            model=name,
+            remover=model.params if isinstance(model, Remover) else params(**{**defaults, **remover}),
+            refine=RefineParams(**refine),
+            foreground=ForegroundParams(**foreground),
+            output=options,
+            write=WriteParams(**write),
+            background=parse_background(
+                options.background if background is None else background,
+                fit=options.background_fit,
+                blur_radius=options.blur_radius,
+            ),
+        )
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What is asked for, or what the background implies."""
+        asked = self.output.output
+        if asked is None:
+            return ("cutout",) if self.background.kind == "transparent" else ("composite",)
+        if "composite" in asked and self.background.kind == "transparent":
+            raise OptionError("a composite needs a background; give one (--background white)")
+        return tuple(dict.fromkeys(asked))
+
+    def transparent(self, output: Output) -> bool:
+        """Can this output have see-through pixels?"""
+        if output == "cutout":
+            return True
+        return output in ("composite", "crop") and not self.background.opaque
+
+    def create_remover(self, device: Device = "auto", model_file: Any = None) -> Remover:
+        """The remover these settings are for; see :func:`bgremove.create_remover`."""
+        return create_remover(self.model, self.remover, device, model_file=model_file)
+
+
+def _whose(model: str | Remover) -> tuple[str, type[Params], Mapping[str, Any]]:
+    """A remover's name, the type of its settings, and its row's defaults."""
+    if isinstance(model, Remover):
+        return type(model).__name__, type(model.params), {}
+    info = remover_info(model)
+    return model, info.params, info.defaults
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A subject, separated.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, the photo.
+        alpha: (H, W) float32 in [0, 1], the final matte.
+        foreground: (H, W, 3) uint8 RGB, the subject's own colours.
+        band: half the width of what the trimap leaves unknown, pixels.
+    """
+
+    image: Image
+    alpha: Alpha
+    foreground: Image
+    band: int
+
+    @property
+    def empty(self) -> bool:
+        """True if there is no subject to see."""
+        return not bool((self.alpha > 0.5).any())
+
+
+def cut(frame: Frame, remover: Remover, settings: Settings, *, hint: Trimap | None = None) -> Cut:
+    """Separate the subject of one picture.
+
+    A picture's own transparency is kept: the matte is multiplied by it.
+
+    Args:
+        frame: the picture.
+        hint: (H, W) uint8, 255 on the subject and 0 on the background, for removers that take one.
+
+    Raises:
+        OptionError: if there is a hint and the remover takes none.
+    """
+    image = frame.image
+    seen = image
+    if frame.alpha is not None:
+        # What lies under full transparency is noise to a remover; it sees grey there.
+        seen = composite(image, np.full_like(image, 128), frame.alpha)
+    alpha = _predict(remover, seen, hint)
+    grain = remover.grain(*alpha.shape)
+    alpha = refine_alpha(seen, alpha, settings.refine, grain=grain)
+    foreground = estimate_foreground(image, alpha, settings.foreground.foreground)
+    if frame.alpha is not None:
+        alpha = alpha * frame.alpha
+    return Cut(image, alpha, foreground, edge_radius(alpha, grain))
+
+
+def _predict(remover: Remover, image: Image, hint: Trimap | None) -> Alpha:
+    if hint is None:
+        return check_alpha(remover.predict_alpha(image), image.shape)
+    if not isinstance(remover, HintedRemover):
+        raise OptionError("this remover takes no hint; leave it out, or use one that does (grabcut)")
+    return check_alpha(remover.predict_alpha(image, hint), image.shape)
+
+
+def render(result: Cut, output: Output, settings: Settings) -> Pixels:
+    """One output of a separated subject, (H, W), (H, W, 3) or (H, W, 4) uint8."""
+    background = settings.background
+    if settings.output.crop or output == "crop":
+        if background.kind == "blur":
+            # Its surroundings count, also those that are cut away.
+            blurred = background.under(result.image, np.zeros_like(result.image), np.zeros_like(result.alpha))
+            background = Background("picture", picture=_window(blurred, result, settings), fit="stretch")
+        result = dataclasses.replace(
+            result,
+            image=_window(result.image, result, settings),
+            alpha=_window(result.alpha, result, settings),
+            foreground=_window(result.foreground, result, settings),
+        )
+    match output:
+        case "mask":
+            pixels: Pixels = np.where(result.alpha > 0.5, np.uint8(255), np.uint8(0))
+        case "alpha":
+            pixels = alpha_to_bytes(result.alpha)
+        case "trimap":
+            pixels = alpha_to_trimap(result.alpha, result.band)
+        case "cutout":
+            pixels = Background().under(result.image, result.foreground, result.alpha)
+        case "composite" | "crop":
+            pixels = background.under(result.image, result.foreground, result.alpha)
+    return limit_size(pixels, settings.output.size)
+
+
+def _window(array: npt.NDArray[Any], result: Cut, settings: Settings) -> npt.NDArray[Any]:
+    box = subject_box(result.alpha, settings.output.padding)
+    return np.ascontiguousarray(array[box.top : box.bottom, box.left : box.right])
+
+
+@dataclass(frozen=True)
+class Processed:
+    """All outputs of a file: one frame each for a still, more for an animation.
+
+    Attributes:
+        frames: per output, its pictures.
+        durations: milliseconds a frame.
+        coverage: the subject's share of the (first) picture, 0 to 1.
+        notes: sentences the user should see.
+    """
+
+    frames: Mapping[Output, list[Pixels]]
+    durations: list[float]
+    loop: int
+    metadata: Metadata
+    coverage: float
+    notes: tuple[str, ...]
+
+
+def process(
+    source: Source | Picture,
+    remover: Remover,
+    settings: Settings,
+    *,
+    hint: Trimap | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    name: str = "",
+) -> Processed:
+    """All outputs of one file or array; animations frame by frame.
+
+    Raises:
+        BGRemoveError: any of the steps' errors, each with one sentence.
+    """
+    frames: dict[Output, list[Pixels]] = {output: [] for output in settings.outputs}
+    durations, coverage, empty = [], 0.0, 0
+    picture = source
+    if not isinstance(picture, Picture):
+        picture = open_picture(picture, max_megapixels=max_megapixels, name=name)
+    with picture:
+        for frame in picture:
+            result = cut(frame, remover, settings, hint=hint)
+            coverage = coverage or float(result.alpha.mean())
+            empty += result.empty
+            durations.append(frame.duration)
+            for output, pictures in frames.items():
+                pictures.append(render(result, output, settings))
+    notes = list(picture.notes)
+    if empty == len(durations):
+        notes.append(
+            f"{picture.name}: {settings.model} found no subject, so the result is empty; try another model"
+        )
+    elif empty:
+        notes.append(f"{picture.name}: no subject in {empty} of {len(durations)} frames")
+    return Processed(frames, durations, picture.loop, picture.metadata, coverage, tuple(notes))

@@ -1,0 +1,290 @@
+"""Cleaning a raw matte: regions, edges, thresholds, feather.
+
+The order is fixed: parts that do not belong are dropped and holes filled, the border is moved,
+its true course is found in the photo at full resolution, what is nearly 0 or 1 becomes so, and
+only then the result is softened.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Self, cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from bgremove.arrays import Alpha, Image, Mask, check_alpha, check_image
+from bgremove.options import Params
+from bgremove.tiles import Tile, each_tile
+from bgremove.trimap import alpha_to_trimap
+
+Floats = npt.NDArray[np.float32]
+
+
+class RefineParams(Params):
+    """How a raw matte is cleaned before it is used. Thresholds are of 255, as in picture editors."""
+
+    background_threshold: int = Field(15, ge=0, le=254, description="Alpha up to this (of 255) becomes 0")
+    foreground_threshold: int = Field(240, ge=1, le=255, description="Alpha from this (of 255) becomes 255")
+    keep_largest: bool = Field(False, description="Keep only the largest connected part")
+    min_region: float = Field(
+        0.0, ge=0, le=0.5, description="Drop parts smaller than this fraction of the picture"
+    )
+    fill_holes: float = Field(
+        0.0, ge=0, le=1, description="Fill holes smaller than this fraction of the picture; 1 fills all"
+    )
+    opening: int = Field(0, ge=0, le=100, description="Remove specks and hairs thinner than twice this, px")
+    closing: int = Field(0, ge=0, le=100, description="Close gaps narrower than twice this, px")
+    grow: int = Field(0, ge=-100, le=100, description="Move the border outwards (or, below 0, inwards), px")
+    edges: Literal["none", "guided", "closed-form"] = Field(
+        "guided", description="Find the true border in the photo: guided is fast, closed-form finest"
+    )
+    edge_radius: int = Field(
+        0, ge=0, le=400, description="How far the border may be wrong, px; 0 works it out from the remover"
+    )
+    edge_smoothness: float = Field(
+        1e-4,
+        ge=1e-7,
+        le=1,
+        description="Guided edges: below this contrast (squared, of 1) the photo is taken as smooth",
+        json_schema_extra={"advanced": True},
+    )
+    feather: float = Field(0.0, ge=0, le=100, description="Soften the border (Gaussian sigma), px")
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "raw": {"background_threshold": 0, "foreground_threshold": 255, "edges": "none"},
+        "classic": {"opening": 1, "closing": 2, "feather": 0.8, "edges": "none"},
+        "product": {"keep_largest": True, "fill_holes": 0.002, "edges": "guided"},
+        "hair": {"edges": "closed-form"},
+    }
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> Self:
+        if self.background_threshold >= self.foreground_threshold:
+            raise ValueError(
+                "background_threshold must be below foreground_threshold; got "
+                f"{self.background_threshold} and {self.foreground_threshold}"
+            )
+        return self
+
+
+def refine_alpha(
+    image: Image, alpha: Alpha, params: RefineParams | None = None, *, grain: float = 1.0
+) -> Alpha:
+    """The matte, cleaned as `params` say.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the photo.
+        alpha: (H, W) float in [0, 1].
+        params: what to do; the defaults sharpen the edges and cut what is nearly 0 or 1.
+        grain: photo pixels per pixel of the prediction (:meth:`Remover.grain`); it sets the
+            automatic edge radius.
+
+    Returns:
+        (H, W) float32 in [0, 1], a new array.
+
+    Raises:
+        ImageError: if the sizes differ or the arrays are of the wrong kind.
+        MissingExtraError: if ``closed-form`` lacks PyMatting.
+    """
+    image, alpha = check_image(image), check_alpha(alpha, image.shape)
+    params = params or RefineParams()
+    if not alpha.any():
+        return np.zeros_like(alpha)
+    alpha = clean_regions(alpha, params)
+    if params.edges != "none":
+        alpha = sharpen_edges(image, alpha, params, grain=grain)
+    alpha = stretch_levels(alpha, params.background_threshold, params.foreground_threshold)
+    if params.feather > 0:
+        alpha = cast(Alpha, cv2.GaussianBlur(alpha, (0, 0), params.feather))
+    return alpha
+
+
+def stretch_levels(alpha: Alpha, background: float, foreground: float) -> Alpha:
+    """0 up to `background`, 1 from `foreground` (both of 255), linear between; a new array."""
+    scale = 255 / (foreground - background)
+    stretched: Alpha = np.clip(alpha * np.float32(scale) - np.float32(background / 255 * scale), 0, 1)
+    return stretched
+
+
+def clean_regions(alpha: Alpha, params: RefineParams) -> Alpha:
+    """Drop small parts, fill small holes, open, close, and move the border; a new array."""
+    area = alpha.size
+    if params.keep_largest or params.min_region > 0:
+        keep = _large_regions(alpha > 0.5, params.min_region * area, only_largest=params.keep_largest)
+        # Soft pixels around a kept part belong to it; those around a dropped one go with it.
+        alpha = np.where(_nearest(keep, alpha > 0.5), alpha, np.float32(0))
+    if params.fill_holes > 0:
+        solid = alpha > 0.5
+        holes = ~_large_regions(~solid, params.fill_holes * area, open_at_border=True) & ~solid
+        alpha = np.where(holes, np.float32(1), alpha)
+    if params.opening:
+        alpha = cast(Alpha, cv2.morphologyEx(alpha, cv2.MORPH_OPEN, _disc(params.opening)))
+    if params.closing:
+        alpha = cast(Alpha, cv2.morphologyEx(alpha, cv2.MORPH_CLOSE, _disc(params.closing)))
+    if params.grow:
+        move = cv2.dilate if params.grow > 0 else cv2.erode
+        alpha = cast(Alpha, move(alpha, _disc(abs(params.grow))))
+    return alpha
+
+
+def sharpen_edges(image: Image, alpha: Alpha, params: RefineParams, *, grain: float = 1.0) -> Alpha:
+    """Replace the matte near its border by one that follows the photo; the rest stays as it is."""
+    radius = params.edge_radius or edge_radius(alpha, grain)
+    trimap = alpha_to_trimap(
+        alpha,
+        radius,
+        background_below=max(0.02, params.background_threshold / 255),
+        foreground_above=min(0.98, params.foreground_threshold / 255),
+    )
+    unknown = trimap == 128
+    if not unknown.any():
+        return alpha
+    if params.edges == "closed-form":
+        from bgremove.matting import closed_form_alpha
+
+        return closed_form_alpha(image, trimap, initial=alpha)
+    return _guided_band(image, alpha, unknown, radius, params.edge_smoothness)
+
+
+def edge_radius(alpha: Alpha, grain: float) -> int:
+    """How far a border predicted at a reduced size may be wrong, in photo pixels.
+
+    About one and a half pixels of the prediction, and never under 1/400 of the photo's long side,
+    which is where a photo's own blur lies.
+    """
+    return int(np.clip(round(max(1.5 * grain, max(alpha.shape) / 400)), 2, 400))
+
+
+def guided_filter(
+    guide: Image, values: Alpha, radius: int, epsilon: float = 1e-4, *, subsample: int = 1
+) -> Alpha:
+    """`values` as the linear function of the guide's colours that fits best around each pixel.
+
+    Within each window ``q = a . I + b`` with a and b from a ridge regression of `values` on the
+    colours; the coefficients of all the windows over a pixel are averaged.
+
+    Args:
+        guide: (H, W, 3) uint8 RGB.
+        values: (H, W) float32.
+        radius: half the window's side, in pixels.
+        epsilon: ridge; colour variance (with colours from 0 to 1) below it is taken as flat.
+        subsample: the regression is done at this fraction of the size (the "fast" filter).
+
+    Returns:
+        (H, W) float32; may leave the range of `values` slightly.
+
+    References:
+        He, Sun and Tang, "Guided Image Filtering", PAMI 2013.
+        He and Sun, "Fast Guided Filter", arXiv 1505.00996, 2015.
+    """
+    height, width = values.shape
+    subsample = max(1, min(subsample, height, width))
+    size = (max(1, width // subsample), max(1, height // subsample))
+    colours = guide.astype(np.float32) * np.float32(1 / 255)
+    small, target = colours, values
+    if subsample > 1:
+        small = cast(Floats, cv2.resize(colours, size, interpolation=cv2.INTER_AREA))
+        target = cast(Floats, cv2.resize(values, size, interpolation=cv2.INTER_AREA))
+    reach = max(1, round(radius / subsample))
+    coefficients = _box(_regress(small, target, reach, epsilon), reach)
+    if subsample > 1:
+        coefficients = cast(Floats, cv2.resize(coefficients, (width, height), interpolation=cv2.INTER_LINEAR))
+    return cast(Alpha, np.einsum("hwc,hwc->hw", coefficients[..., :3], colours) + coefficients[..., 3])
+
+
+def _regress(colours: Floats, target: Floats, radius: int, epsilon: float) -> Floats:
+    """Per pixel, the coefficients (a_r, a_g, a_b, b) of its own window: (h, w, 4)."""
+    red, green, blue = cv2.split(colours)
+    products = cv2.merge(
+        [red * red, red * green, red * blue, green * green, green * blue, blue * blue]
+        + [red * target, green * target, blue * target, target]
+    )
+    mean = _box(colours, radius)
+    expected = _box_many(products, radius)
+    mean_target = expected[..., 9]
+    rr, rg, rb, gg, gb, bb = (
+        expected[..., index] - mean[..., i] * mean[..., j]
+        for index, (i, j) in enumerate([(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)])
+    )
+    cr, cg, cb = (expected[..., 6 + i] - mean[..., i] * mean_target for i in range(3))
+    rr, gg, bb = rr + epsilon, gg + epsilon, bb + epsilon
+    # Solve the symmetric 3x3 system by its adjugate: no loop, no LAPACK call per pixel.
+    i11, i12, i13 = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
+    i22, i23, i33 = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
+    determinant = rr * i11 + rg * i12 + rb * i13
+    a = (
+        np.stack(
+            [i11 * cr + i12 * cg + i13 * cb, i12 * cr + i22 * cg + i23 * cb, i13 * cr + i23 * cg + i33 * cb],
+            axis=2,
+        )
+        / np.maximum(determinant, 1e-30)[..., None]
+    )
+    b = mean_target - np.einsum("hwc,hwc->hw", a, mean)
+    return np.dstack([a, b]).astype(np.float32, copy=False)
+
+
+def _guided_band(image: Image, alpha: Alpha, unknown: Mask, radius: int, epsilon: float) -> Alpha:
+    result = alpha.copy()
+    subsample = max(1, radius // 4)
+
+    def work(tile: Tile) -> None:
+        filtered = guided_filter(image[tile.outer], alpha[tile.outer], radius, epsilon, subsample=subsample)[
+            tile.within
+        ]
+        band = unknown[tile.inner]
+        result[tile.inner][band] = filtered[band]
+
+    each_tile(work, unknown, margin=2 * radius + subsample)
+    return np.clip(result, 0, 1, out=result)
+
+
+def _box(values: Floats, radius: int) -> Floats:
+    side = 2 * radius + 1
+    return cast(Floats, cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT))
+
+
+def _box_many(values: Floats, radius: int) -> Floats:
+    """:func:`_box` for any number of channels (OpenCV's filters take four at a time in places)."""
+    channels = values.shape[2]
+    parts = [np.ascontiguousarray(values[..., i : i + 4]) for i in range(0, channels, 4)]
+    blurred = [_box(part, radius) for part in parts]
+    return np.concatenate([part if part.ndim == 3 else part[..., None] for part in blurred], axis=2)
+
+
+def _disc(radius: int) -> npt.NDArray[np.uint8]:
+    side = 2 * radius + 1
+    return cast("npt.NDArray[np.uint8]", cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+
+
+def _large_regions(
+    mask: Mask, min_area: float, *, only_largest: bool = False, open_at_border: bool = False
+) -> Mask:
+    """The 8-connected parts of `mask` of at least `min_area` pixels.
+
+    `open_at_border` also keeps every part that touches the picture's border (a hole there is none).
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    keep = stats[:, cv2.CC_STAT_AREA] >= max(min_area, 1)
+    keep[0] = False
+    if only_largest and count > 1:
+        largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+        keep &= np.arange(count) == largest
+    if open_at_border:
+        border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        keep[np.unique(border)] = True
+        keep[0] = False
+    return cast(Mask, keep[labels])
+
+
+def _nearest(keep: Mask, solid: Mask) -> Mask:
+    """True where the nearest solid pixel is one to keep."""
+    if not keep.any():
+        return keep
+    drop = solid & ~keep
+    if not drop.any():
+        return np.ones_like(keep)
+    to_keep = cv2.distanceTransform((~keep).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    to_drop = cv2.distanceTransform((~drop).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    return cast(Mask, to_keep <= to_drop)

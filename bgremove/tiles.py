@@ -1,0 +1,73 @@
+"""Work only where a picture needs it: square tiles around the pixels that matter.
+
+Matting, filtering and colour estimation change nothing far from the subject's border, which is a
+few per cent of a photo. Going tile by tile over that border costs a fraction of the time, and
+memory that does not grow with the photo.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from bgremove.arrays import Mask
+
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Where to read and where to write.
+
+    Attributes:
+        outer: rows and columns to read, `margin` more on each side where the picture has them.
+        inner: rows and columns of the picture to write.
+        within: the same pixels as `inner`, counted from the corner of `outer`.
+    """
+
+    outer: Window
+    inner: Window
+    within: Window
+
+
+def tiles(needed: Mask, *, size: int = 512, margin: int) -> Iterator[Tile]:
+    """Tiles of at most `size` x `size` pixels that together hold every True pixel of `needed`.
+
+    Each is as small as the True pixels in it allow; no two overlap in their inner part.
+    """
+    height, width = needed.shape
+    for top in range(0, height, size):
+        for left in range(0, width, size):
+            rows = slice(top, min(top + size, height))
+            columns = slice(left, min(left + size, width))
+            part = needed[rows, columns]
+            used_rows, used_columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
+            if used_rows.size:
+                rows = slice(top + int(used_rows[0]), top + int(used_rows[-1]) + 1)
+                columns = slice(left + int(used_columns[0]), left + int(used_columns[-1]) + 1)
+                yield _tile(rows, columns, margin, height, width)
+
+
+def each_tile(work: Callable[[Tile], None], needed: Mask, *, size: int = 512, margin: int) -> None:
+    """Call `work` for every tile of :func:`tiles`, on all cores; it may write the tile's inner part."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(work, tiles(needed, size=size, margin=margin)):
+            pass
+
+
+def _tile(rows: slice, columns: slice, margin: int, height: int, width: int) -> Tile:
+    outer = (_widen(rows, margin, height), _widen(columns, margin, width))
+    within = (_shift(rows, -outer[0].start), _shift(columns, -outer[1].start))
+    return Tile(outer, (rows, columns), within)
+
+
+def _widen(part: slice, margin: int, end: int) -> slice:
+    return slice(max(0, part.start - margin), min(end, part.stop + margin))
+
+
+def _shift(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)

@@ -1,0 +1,69 @@
+"""From a matte to what is certain and what is not, and to where the subject lies."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import cv2
+import numpy as np
+
+from bgremove.arrays import Alpha, Mask, Trimap, check_alpha
+from bgremove.errors import OptionError
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels; `right` and `bottom` are one past the last pixel."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+def alpha_to_trimap(
+    alpha: Alpha, width: int = 10, *, background_below: float = 0.04, foreground_above: float = 0.94
+) -> Trimap:
+    """Background and foreground that are certain, with an unknown band of `width` px on each side.
+
+    Args:
+        alpha: (H, W) float in [0, 1].
+        width: pixels, at least 0, by which the certain regions are shrunk. The picture's own
+            border does not shrink them: a subject that leaves the picture goes on outside.
+        background_below: alpha under this is background before shrinking.
+        foreground_above: alpha over this is foreground before shrinking.
+
+    Returns:
+        (H, W) uint8: 0 background, 128 unknown, 255 foreground.
+
+    Raises:
+        ImageError: if `alpha` is not a matte.
+        OptionError: if `width` is negative.
+    """
+    alpha = check_alpha(alpha)
+    if width < 0:
+        raise OptionError(f"width must be at least 0 pixels; got {width}")
+    trimap = np.full(alpha.shape, 128, np.uint8)
+    trimap[shrink_mask(alpha < background_below, width)] = 0
+    trimap[shrink_mask(alpha > foreground_above, width)] = 255
+    return trimap
+
+
+def shrink_mask(mask: Mask, width: int) -> Mask:
+    """`mask` without the pixels nearer than `width` px to one that is False (Euclidean distance)."""
+    if width == 0 or mask.all() or not mask.any():
+        return mask
+    distance = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    return cast(Mask, distance > width)
+
+
+def bounding_box(alpha: Alpha, threshold: float = 0.1) -> Box | None:
+    """The smallest box around every pixel with alpha above `threshold`; None if there is none.
+
+    Raises:
+        ImageError: if `alpha` is not a matte.
+    """
+    mask = check_alpha(alpha) > threshold
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
