@@ -224,7 +224,7 @@ class OnnxRemover(Remover):
                 f"{self._name} failed on an input of {self._size[1]}x{self._size[0]} pixels: "
                 f"{_first_line(error)}; another input_size may help"
             ) from error
-        return _planes(np.asarray(answer), self._name)
+        return _planes(np.asarray(answer), self._size, self._name)
 
     def _matte(self, planes: Planes, params: OnnxParams) -> Alpha:
         channel = _channel(len(planes), params.output_channel, self._name)
@@ -319,16 +319,17 @@ def _prepare(
     return blob
 
 
-def _planes(answer: npt.NDArray[Any], name: str) -> Planes:
-    """The channels of a network's answer, ``(C, H, W)`` float32."""
+def _planes(answer: npt.NDArray[Any], size: tuple[int, int], name: str) -> Planes:
+    """The channels of a network's answer to an input of `size`, ``(C, H, W)`` float32."""
     if answer.ndim in (3, 4) and answer.shape[0] == 1 and answer.size:
         planes = answer[0] if answer.ndim == 4 else answer
         if planes.shape[2] < planes.shape[0] and answer.ndim == 4:
             planes = planes.transpose(2, 0, 1)
-        return planes.astype(np.float32, copy=False)
+        if 0.8 < planes.shape[1] * size[1] / (planes.shape[2] * size[0]) < 1.25:  # the photo's sides
+            return planes.astype(np.float32, copy=False)
     raise BGRemoveError(
         f"{name} gives an array of shape {answer.shape}; a matte has (1, C, H, W), (1, H, W, C) or "
-        "(1, H, W): choose another network_output"
+        f"(1, H, W) with H to W as {size[0]} to {size[1]}: choose another network_output"
     )
 
 

@@ -274,6 +274,14 @@ def test_softmax_of_one_channel_is_refused(path: Path) -> None:
         load(path, **PLAIN | {"activation": "softmax"}).predict_alpha(noise(8, 8))
 
 
+def test_a_list_of_boxes_is_no_matte(path: Path) -> None:
+    """What a detector gives has three axes too."""
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    models.save(path, nodes, constants={"shape": np.array([1, 48, 4])}, shape=(1, 3, 8, 8))
+    with pytest.raises(BGRemoveError, match=r"shape \(1, 48, 4\).* as 8 to 8"):
+        load(path, **PLAIN).predict_alpha(noise(8, 8))
+
+
 @pytest.mark.parametrize("axes", [[2, 3], [0]])
 def test_an_answer_that_is_no_matte_is_refused(path: Path, axes: list[int]) -> None:
     models.save(
