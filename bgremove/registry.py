@@ -7,9 +7,9 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from bgremove.errors import OptionError, UnknownRemoverError
+from bgremove.errors import DeviceError, OptionError, UnknownRemoverError
 from bgremove.options import Params
 from bgremove.removers.base import Device, Remover
 from bgremove.removers.contour import ContourParams
@@ -274,6 +274,8 @@ def create_remover(
         UnknownRemoverError, OptionError, WeightsError, DeviceError: each with one sentence.
     """
     info = remover_info(name)
+    if device not in get_args(Device):
+        raise DeviceError(f"device must be one of {', '.join(get_args(Device))}; got {device!r}")
     if params is None:
         params = remover_params(name, **settings)
     elif settings or not isinstance(params, info.params):
