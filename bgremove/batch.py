@@ -17,7 +17,6 @@ from bgremove.errors import BGRemoveError, OptionError, OutputError
 from bgremove.io import (
     MAX_MEGAPIXELS,
     READABLE_EXTENSIONS,
-    FileFormat,
     encode,
     output_format,
     write_bytes,
@@ -83,7 +82,24 @@ def plan_jobs(
     several = len(found) > 1 or any(item.relative is not None for item in found)
     name = _namer(out, settings, several=several)
     jobs = [item.problem or Job(item.path, name(item)) for item in found]
+    for job in jobs:
+        for output, target in job.targets.items():
+            check_transparency(target, settings, output)
     return _forbid_collisions(jobs)
+
+
+def check_transparency(target: Path | None, settings: Settings, output: Output) -> None:
+    """Raise what would fail in the end before any work is done.
+
+    Raises:
+        OptionError: if the output can be see-through and its format cannot.
+    """
+    row = output_format(target, settings.write.format)
+    if row.alpha == "none" and settings.transparent(output):
+        raise OptionError(
+            f"{target.name if target else row.name.upper()} cannot hold transparency; add a background "
+            "(--background white), or write PNG or WebP (--format png)"
+        )
 
 
 def run_jobs(
@@ -148,40 +164,40 @@ def _do(
     hint: Trimap | None,
     max_megapixels: float,
 ) -> tuple[str, ...]:
-    formats = {
-        output: _check_target(target, settings, output, exists) for output, target in job.targets.items()
-    }
+    if exists == "refuse":
+        _refuse_existing(job)
     source = sys.stdin.buffer.read() if job.source is None else job.source
     done = process(source, remover, settings, hint=hint, max_megapixels=max_megapixels, name=job.name)
     for output, target in job.targets.items():
-        data = _encode(done, output, formats[output], settings)
+        data = _encode(done, output, target, settings)
         if target is None:
             _write_stream(data)
         else:
             _make_folder(target.parent)
             write_bytes(target, data, overwrite=exists != "refuse")
-    hard = [output for output, row in formats.items() if row.alpha == "hard" and settings.transparent(output)]
+    hard = any(
+        output_format(target, settings.write.format).alpha == "hard" and settings.transparent(output)
+        for output, target in job.targets.items()
+    )
     if hard:
         return (*done.notes, f"{job.name}: GIF has no half-transparent pixels, so the edges are hard")
     return done.notes
 
 
-def _check_target(target: Path | None, settings: Settings, output: Output, exists: Exists) -> FileFormat:
-    """The output's format; everything that would fail in the end fails before the work."""
-    row = output_format(target, settings.write.format)
-    if row.alpha == "none" and settings.transparent(output):
-        raise OptionError(
-            f"{target.name if target else row.name.upper()} cannot hold transparency; add a background "
-            "(--background white), or write PNG or WebP (--format png)"
-        )
-    if target is not None and exists == "refuse" and target.exists():
-        raise OutputError(f"{target} exists; add --overwrite to replace it, or --skip-existing")
-    return row
+def _refuse_existing(job: Job) -> None:
+    for target in job.targets.values():
+        if target is not None and target.exists():
+            raise OutputError(f"{target} exists; add --overwrite to replace it, or --skip-existing")
 
 
-def _encode(done: Processed, output: Output, row: FileFormat, settings: Settings) -> bytes:
+def _encode(done: Processed, output: Output, target: Path | None, settings: Settings) -> bytes:
     return encode(
-        done.frames[output], row, settings.write, done.metadata, durations=done.durations, loop=done.loop
+        done.frames[output],
+        output_format(target, settings.write.format),
+        settings.write,
+        done.metadata,
+        durations=done.durations,
+        loop=done.loop,
     )
 
 

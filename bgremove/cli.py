@@ -31,10 +31,10 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except OptionError as error:
-            raise click.UsageError(str(error), ctx) from error
         except BGRemoveError as error:
-            raise click.ClickException(str(error)) from error
+            failure = click.ClickException(str(error))
+            failure.exit_code = 2 if isinstance(error, OptionError) else 1
+            raise failure from error
 
 
 class SettingsCommand(click.Command):
@@ -263,7 +263,8 @@ def _report(outcomes: Iterable[Outcome], jobs: Sequence[Job], *, quiet: bool) ->
 
     count = {"done": 0, "skipped": 0, "failed": 0}
     failures: list[str] = []
-    bar = tqdm(total=len(jobs), unit="picture", disable=quiet or len(jobs) < 2, file=sys.stderr, leave=False)
+    silent = quiet or len(jobs) < 2 or not sys.stderr.isatty()
+    bar = tqdm(total=len(jobs), unit="picture", disable=silent, file=sys.stderr, leave=False)
     try:
         with bar:
             for outcome in outcomes:

@@ -294,7 +294,8 @@ def process(
     notes = list(picture.notes)
     if empty == len(durations):
         notes.append(
-            f"{picture.name}: the model {settings.model} found no subject, so the result is empty; try another model"
+            f"{picture.name}: the model {settings.model} found no subject, so the result is empty; "
+            "try another model"
         )
     elif empty:
         notes.append(f"{picture.name}: no subject in {empty} of {len(durations)} frames")

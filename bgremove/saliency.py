@@ -34,8 +34,66 @@ _SMALLEST_SIDE = 8
 """With fewer pixels than this on a side there is nothing to tell apart."""
 _REGIONS = 260
 
-FEATURES: dict[str, float] = {}
-CONTEXT: tuple[dict[str, float], ...] = ()
+FEATURES: dict[str, float] = {
+    "one": -0.656,
+    "barrier": 1.6,
+    "contrast": 2.35,
+    "connected": -0.911,
+    "unlike_bottom": -0.452,
+    "unlike_1": 0.208,
+    "unlike_2": 0.779,
+    "way_bottom": -0.248,
+    "way_1": 0.621,
+    "way_2": -0.143,
+    "bottom": 0.251,
+    "edge": -0.086,
+    "x": -2.19,
+    "x2": -1.64,
+    "y": 6.67,
+    "y2": -6.59,
+    "y3": -0.632,
+    "x2y": -1.2,
+    "x2y2": 4.51,
+    "light": -1.45,
+    "light2": 0.503,
+    "red": 1.29,
+    "yellow": -0.272,
+    "chroma": -0.675,
+    "sharp": -0.556,
+    "sharper": 0.713,
+    "skin": -0.121,
+    "faces": 1.06,
+    "faces_x": -1.45,
+    "faces_x2": 3.11,
+    "faces_y": 3.84,
+    "faces_bottom": 1.82,
+}
+CONTEXT: tuple[dict[str, float], ...] = (
+    {
+        "one": 0.721,
+        "own": -0.489,
+        "colour": 0.276,
+        "colour_near": 0.381,
+        "place": 1.01,
+        "neighbours": 0.201,
+        "outlying": 0.53,
+        "coverage": -0.936,
+        "highest": -1.03,
+        "relative": 0.798,
+    },
+    {
+        "one": -1.03,
+        "own": -0.156,
+        "colour": 0.03,
+        "colour_near": 0.457,
+        "place": 0.372,
+        "neighbours": 0.382,
+        "outlying": -0.12,
+        "coverage": -0.418,
+        "highest": 1.12,
+        "relative": 0.319,
+    },
+)
 
 
 def saliency(image: Image, border: float = 0.04, known: Trimap | None = None) -> Alpha:
