@@ -32,9 +32,14 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except BGRemoveError as error:
-            failure = click.ClickException(str(error))
-            failure.exit_code = 2 if isinstance(error, OptionError) else 1
-            raise failure from error
+            kind = WrongOption if isinstance(error, OptionError) else click.ClickException
+            raise kind(str(error)) from error
+
+
+class WrongOption(click.ClickException):
+    """What was asked for makes no sense; exit status 2, as for click's own usage errors."""
+
+    exit_code = 2
 
 
 class SettingsCommand(click.Command):
