@@ -34,8 +34,8 @@ Source = str | os.PathLike[str] | bytes | PILImage.Image | npt.NDArray[Any]
 MAX_MEGAPIXELS = 100.0
 """Pictures larger than this are refused before they are decoded, unless told otherwise."""
 
-READABLE = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "JPEG2000", "PPM", "HEIF")
-"""Pillow's names of the formats read. Others run code of their own (EPS) or hold no photos."""
+READABLE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "AVIF", "JPEG2000", "PPM", "HEIF")
+"""Pillow's names of the formats read (MPO comes with JPEG). Others run code of their own, as EPS does."""
 
 
 @dataclass(frozen=True)
