@@ -32,7 +32,7 @@ class Params(BaseModel):
             name is unknown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 

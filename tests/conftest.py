@@ -1,0 +1,66 @@
+"""Pictures whose true matte is known, and a photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PILImage
+
+import bgremove
+from bgremove.arrays import Alpha, Image
+
+ASSETS = Path(bgremove.__file__).parent / "assets"
+
+
+@dataclass(frozen=True)
+class Example:
+    """``image = alpha * foreground + (1 - alpha) * background``, all four known."""
+
+    image: Image
+    alpha: Alpha
+    foreground: Image
+    background: Image
+
+
+def soft_disc(height: int = 160, width: int = 200, radius: float = 50.0, edge: float = 8.0) -> Example:
+    """A disc whose edge goes from 1 to 0 over `edge` pixels, colours changing slowly across it."""
+    rows, columns = np.mgrid[:height, :width].astype(np.float64)
+    distance = np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2)
+    alpha = np.clip((radius - distance) / edge + 0.5, 0, 1).astype(np.float32)
+    across, down = columns / max(width - 1, 1), rows / max(height - 1, 1)
+    foreground = np.dstack([230 - 30 * down, 120 + 60 * across, 40 + 20 * down])
+    background = np.dstack([20 + 40 * across, 70 + 30 * down, 150 - 50 * across])
+    foreground, background = np.rint(foreground), np.rint(background)
+    image = np.rint(background + alpha[..., None] * (foreground - background))
+    return Example(*(image.astype(np.uint8), alpha, foreground.astype(np.uint8), background.astype(np.uint8)))
+
+
+@pytest.fixture
+def disc() -> Example:
+    """A soft-edged disc with known alpha over a known background, 160 x 200."""
+    return soft_disc()
+
+
+@pytest.fixture
+def photo() -> Image:
+    """A real photograph (``assets/coffee.jpg``), 160 x 240."""
+    with PILImage.open(ASSETS / "coffee.jpg") as picture:
+        return np.array(picture.convert("RGB").resize((240, 160), PILImage.Resampling.LANCZOS))
+
+
+@pytest.fixture
+def subject_file(tmp_path: Path, disc: Example) -> Path:
+    """The disc as a PNG file."""
+    path = tmp_path / "disc.png"
+    PILImage.fromarray(disc.image).save(path)
+    return path
+
+
+@pytest.fixture
+def noise() -> Callable[..., Image]:
+    """Random pixels of a shape, the same at every call."""
+    return lambda *shape: np.random.default_rng(0).integers(0, 256, shape, np.uint8)
