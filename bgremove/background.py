@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import cv2
@@ -87,7 +87,7 @@ def parse_background(background: Any, *, fit: Fit = "cover", blur_radius: float 
         try:
             return Background("colour", colour=parse_colour(background))
         except OptionError:
-            if not Path(background).exists():
+            if not os.path.exists(background):
                 raise OptionError(
                     f"unknown background {background!r}; give transparent, blur, a colour (white, #fa0, "
                     "255,170,0) or a picture that exists"
@@ -111,15 +111,14 @@ def parse_colour(text: str) -> Colour:
         OptionError: if it is none of these.
     """
     text = text.strip()
+    values: tuple[int, ...] = ()
     if re.fullmatch(r"\d+\s*(,\s*\d+\s*){2,3}", text):
-        values = [int(part) for part in text.split(",")]
-        if max(values) <= 255:
-            return cast(Colour, (*values, 255)[:4])
+        values = tuple(int(part) for part in text.split(","))
     else:
-        try:
-            return cast(Colour, (*ImageColor.getrgb(text), 255)[:4])
-        except ValueError:
-            pass
+        with contextlib.suppress(ValueError):
+            values = ImageColor.getrgb(text)
+    if values and 0 <= min(values) and max(values) <= 255:  # Pillow takes rgb(300,0,0)
+        return cast(Colour, (*values, 255)[:4])
     raise OptionError(
         f"unknown colour {text!r}; give a CSS name (white), #rgb, #rrggbb, #rrggbbaa or r,g,b from 0 to 255"
     )

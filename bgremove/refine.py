@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from bgremove.arrays import Alpha, Image, Mask, check_alpha, check_image
 from bgremove.options import Params
-from bgremove.tiles import Tile, each_tile
+from bgremove.tiles import Tile, each_strip, each_tile
 from bgremove.trimap import alpha_to_trimap
 
 Floats = npt.NDArray[np.float32]
@@ -92,24 +92,32 @@ def refine_alpha(
     params = params or RefineParams()
     if not alpha.any():
         return np.zeros_like(alpha)
-    alpha = clean_regions(alpha, params)
+    alpha = clean_regions(alpha.copy(), params)  # from here on it is written in place
     if params.edges != "none":
         alpha = sharpen_edges(image, alpha, params, grain=grain)
-    alpha = stretch_levels(alpha, params.background_threshold, params.foreground_threshold)
+    stretch_levels(alpha, params.background_threshold, params.foreground_threshold)
     if params.feather > 0:
-        alpha = cast(Alpha, cv2.GaussianBlur(alpha, (0, 0), params.feather))
+        blurred = cv2.GaussianBlur(alpha, (0, 0), params.feather)
+        alpha = np.clip(blurred, 0, 1, out=blurred)  # its weights may add up to a hair over 1
     return alpha
 
 
-def stretch_levels(alpha: Alpha, background: float, foreground: float) -> Alpha:
-    """0 up to `background`, 1 from `foreground` (both of 255), linear between; a new array."""
+def stretch_levels(alpha: Alpha, background: float, foreground: float) -> None:
+    """0 up to `background`, 1 from `foreground` (both of 255), linear between; in place."""
     scale = 255 / (foreground - background)
-    stretched: Alpha = np.clip(alpha * np.float32(scale) - np.float32(background / 255 * scale), 0, 1)
-    return stretched
+
+    def work(strip: slice) -> None:
+        part = alpha[strip]
+        part *= np.float32(scale)
+        part -= np.float32(background / 255 * scale)
+        np.clip(part, 0, 1, out=part)
+
+    if (background, foreground) != (0, 255):
+        each_strip(work, alpha.shape[0])
 
 
 def clean_regions(alpha: Alpha, params: RefineParams) -> Alpha:
-    """Drop small parts, fill small holes, open, close, and move the border; a new array."""
+    """Drop small parts, fill small holes, open, close, and move the border."""
     area = alpha.size
     if params.keep_largest or params.min_region > 0:
         keep = _large_regions(alpha > 0.5, params.min_region * area, only_largest=params.keep_largest)
@@ -130,7 +138,7 @@ def clean_regions(alpha: Alpha, params: RefineParams) -> Alpha:
 
 
 def sharpen_edges(image: Image, alpha: Alpha, params: RefineParams, *, grain: float = 1.0) -> Alpha:
-    """Replace the matte near its border by one that follows the photo; the rest stays as it is."""
+    """Replace the matte near its border by one that follows the photo; may write into `alpha`."""
     radius = params.edge_radius or edge_radius(alpha, grain)
     trimap = alpha_to_trimap(
         alpha,
@@ -226,18 +234,20 @@ def _regress(colours: Floats, target: Floats, radius: int, epsilon: float) -> Fl
 
 
 def _guided_band(image: Image, alpha: Alpha, unknown: Mask, radius: int, epsilon: float) -> Alpha:
-    result = alpha.copy()
+    """Guided filtering of the unknown pixels of `alpha`, in place."""
     subsample = max(1, radius // 4)
+    found: list[tuple[Tile, Floats]] = []
 
     def work(tile: Tile) -> None:
         filtered = guided_filter(image[tile.outer], alpha[tile.outer], radius, epsilon, subsample=subsample)[
             tile.within
         ]
-        band = unknown[tile.inner]
-        result[tile.inner][band] = filtered[band]
+        found.append((tile, np.clip(filtered[unknown[tile.inner]], 0, 1)))
 
     each_tile(work, unknown, margin=2 * radius + subsample)
-    return np.clip(result, 0, 1, out=result)
+    for tile, values in found:  # only now, since every tile looks at its neighbours' old values
+        alpha[tile.inner][unknown[tile.inner]] = values
+    return alpha
 
 
 def _box(values: Floats, radius: int) -> Floats:

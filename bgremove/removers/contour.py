@@ -152,7 +152,8 @@ class ContourRemover(Remover):
         # The Gaussian of a mask in [0, 1] is soft on both sides of the border; cutting it at any
         # value above 0, as is often done, would only make the subject fatter.
         alpha = mask.astype(np.float32) / 255
-        return cast(Alpha, cv2.GaussianBlur(alpha, (self.params.blur, self.params.blur), 0))
+        soft = cv2.GaussianBlur(alpha, (self.params.blur, self.params.blur), 0)
+        return cast(Alpha, np.clip(soft, 0, 1))  # its weights may add up to a hair over 1
 
 
 def _ancestors(hierarchy: Any, index: int) -> Iterator[int]:
