@@ -121,7 +121,7 @@ class Picture:
         format: Pillow's name of the file format, or ``array``.
         size: (height, width) after orientation.
         frames: 1 for a still.
-        loop: times an animation repeats, 0 for ever.
+        loop: times an animation is shown, 0 for ever.
         notes: sentences about what could not be kept.
     """
 
@@ -160,6 +160,11 @@ def open_picture(source: Source, *, max_megapixels: float = MAX_MEGAPIXELS, name
     """
     if isinstance(source, np.ndarray):
         return _picture_of_array(source, name or "the array")
+    if not isinstance(source, (str, os.PathLike, bytes, PILImage.Image)):
+        raise ImageError(
+            "expected a path, the bytes of a file, a PIL image or a NumPy array; got "
+            f"{type(source).__name__}"
+        )
     owned = not isinstance(source, PILImage.Image)
     name = name or (str(source) if isinstance(source, (str, os.PathLike)) else "the picture")
     pil = source if isinstance(source, PILImage.Image) else _open_file(source, name)
@@ -198,6 +203,7 @@ def frame_from_array(array: npt.NDArray[Any]) -> Frame:
     Raises:
         ImageError: for another shape or dtype, no pixels, floats outside 0 to 1 or NaN.
     """
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     channels = 1 if array.ndim == 2 else array.shape[2] if array.ndim == 3 else 0
     if channels not in (1, 2, 3, 4) or array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
         raise ImageError(
@@ -254,6 +260,7 @@ def encode(
     Args:
         frames: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
         durations: milliseconds a frame, for more than one frame.
+        loop: times an animation is shown, 0 for ever.
 
     Raises:
         OptionError: if the format cannot hold transparency, or an animation.
@@ -328,7 +335,8 @@ def _open_file(source: str | os.PathLike[str] | bytes, name: str) -> PILImage.Im
             raise ImageError(f"{name} is empty (0 bytes); give a picture")
     else:
         head, file = _head(Path(source), name), source  # type: ignore[assignment]
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"):
+    brands = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+    if head[4:8] == b"ftyp" and head[8:12] in brands and b"avif" not in head:
         _register_heif(name)
     try:
         # Our own limit is checked right after this, in megapixels and with a way to raise it.
@@ -345,16 +353,7 @@ def _open_file(source: str | os.PathLike[str] | bytes, name: str) -> PILImage.Im
             f"{name} is not a picture that can be read (it begins with {_readable(head)}); expected "
             "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC"
         ) from None
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        OverflowError,
-        TypeError,
-        KeyError,
-        IndexError,
-        EOFError,
-    ) as error:
+    except Exception as error:  # foreign bytes can break the parser in any way
         raise ImageError(f"{name} cannot be read as a picture: {error}; is it complete?") from error
 
 
@@ -434,7 +433,7 @@ def _picture_of_pil(pil: PILImage.Image, name: str, close: Callable[[], None]) -
     except Exception:  # foreign bytes can break the parser in any way
         notes.append(f"{name}: its EXIF data is damaged and is left out")
     width, height = pil.size
-    if _orientation(pil) in (5, 6, 7, 8):
+    if _orientation(pil) in (5, 6, 7, 8) and pil.format != "TIFF":  # Pillow turns these itself
         width, height = height, width
     # Profiles of grey, CMYK and Lab pictures are used up in the conversion to RGB.
     icc = pil.info.get("icc_profile") if pil.mode in ("RGB", "RGBA", "P", "YCbCr") else None
@@ -444,7 +443,7 @@ def _picture_of_pil(pil: PILImage.Image, name: str, close: Callable[[], None]) -
         format=pil.format or "PIL",
         size=(height, width),
         frames=frames,
-        loop=int(pil.info.get("loop", 0) or 0),
+        loop=_loop(pil),
         metadata=Metadata(exif, icc or None, _dpi(pil)),
         notes=tuple(notes),
         _read=lambda: _frames_of_pil(pil, name, frames),
@@ -461,6 +460,14 @@ def _frames_of_pil(pil: PILImage.Image, name: str, frames: int) -> Iterator[Fram
             duration = float(pil.info.get("duration", 0) or 100) if frames > 1 else 0.0
             image, alpha = _pil_arrays(_upright(pil), name)
         yield Frame(image, alpha, duration)
+
+
+def _loop(pil: PILImage.Image) -> int:
+    """Times an animation is shown. GIF counts repeats, and none said is none; 0 is for ever everywhere."""
+    if pil.format != "GIF":
+        return int(pil.info.get("loop", 0))
+    repeats = pil.info.get("loop")
+    return 1 if repeats is None else int(repeats) + 1 if repeats else 0
 
 
 def _dpi(pil: PILImage.Image) -> tuple[float, float] | None:
@@ -583,7 +590,7 @@ def _encode_with_pillow(
         times: list[Any] = [max(1, round(duration)) for duration in durations]
         options |= {"save_all": True, "append_images": pictures[1:], "duration": times, "loop": loop}
         if file_format.name == "gif":
-            options["disposal"] = 2
+            options |= {"disposal": 2, "loop": {0: 0, 1: None}.get(loop, loop - 1)}
     file = io.BytesIO()
     try:
         pictures[0].save(file, file_format.pillow, **options)
