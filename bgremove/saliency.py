@@ -105,18 +105,22 @@ def saliency(image: Image, border: float = 0.04, known: Trimap | None = None) ->
             what looks alike follows.
     """
     shape = image.shape[:2]
-    scale = min(1.0, _SIDE / max(shape))
-    height, width = (max(1, round(side * scale)) for side in shape)
-    if min(height, width) < _SMALLEST_SIDE:
+    if min(_reduced(image, _SIDE).shape[:2]) < _SMALLEST_SIDE:
         return np.zeros(shape, np.float32)
-    small = _floats(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)) / 255
-    regions = find_regions(_floats(cv2.cvtColor(small, cv2.COLOR_RGB2LAB)))
+    regions, named = measure(image, border)
     fixed = _fixed(regions, known)
-    likely = _imposed(_logistic(features(regions, _sharpness(image), border), FEATURES), fixed)
+    likely = _imposed(logistic(named, FEATURES), fixed)
     for weights in CONTEXT:
-        likely = _imposed(_logistic(context(regions, likely), weights), fixed)
-    found = _edge_aware(likely[regions.labels], small)
-    return np.clip(cv2.resize(found, shape[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)
+        likely = _imposed(logistic(context(regions, likely), weights), fixed)
+    found = _edge_aware(likely[regions.labels], regions.lab[..., 0] / np.float32(100))
+    return _floats(np.clip(cv2.resize(found, shape[::-1], interpolation=cv2.INTER_LINEAR), 0, 1))
+
+
+def measure(image: Image, border: float = 0.04) -> tuple[Regions, dict[str, Floats]]:
+    """The regions of `image`, and their features by name."""
+    scaled = _floats(_reduced(image, _SIDE)) / np.float32(255)
+    regions = find_regions(_floats(cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB)))
+    return regions, features(regions, _sharpness(image), border)
 
 
 @dataclass(frozen=True)
@@ -295,7 +299,8 @@ def context(regions: Regions, likely: Floats) -> dict[str, Floats]:
     }
 
 
-def _logistic(values: dict[str, Floats], weights: dict[str, float]) -> Floats:
+def logistic(values: dict[str, Floats], weights: dict[str, float]) -> Floats:
+    """Probability of subject from named values and their weights."""
     score = sum((weight * values[name] for name, weight in weights.items()), np.zeros_like(values["one"]))
     return _floats(1 / (1 + np.exp(-np.clip(score, -30, 30))))
 
@@ -334,11 +339,9 @@ def _shortest(steps: Floats) -> Floats:
 
 def _sharpness(image: Image) -> Floats:
     """Log of the fine detail around each pixel: what is in focus stands out."""
-    scale = min(1.0, 2 * _SIDE / max(image.shape))
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    small = _reduced(image, 2 * _SIDE)
     gray = _floats(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
-    return np.log(cv2.blur(np.abs(gray - cv2.GaussianBlur(gray, (0, 0), 1.2)), (9, 9)) + 0.5)
+    return _floats(np.log(cv2.blur(np.abs(gray - cv2.GaussianBlur(gray, (0, 0), 1.2)), (9, 9)) + 0.5))
 
 
 def _barrier_distance(lab: Floats, rounds: int = 2) -> Floats:
@@ -389,15 +392,22 @@ def _border_contrast(lab: Floats, border: float) -> Floats:
 
 
 def _edge_aware(values: Floats, guide: Floats, radius: int = 3, epsilon: float = 1e-3) -> Floats:
-    """Guided filter with the grey picture as guide (He et al., ECCV 2010)."""
-    gray = guide.mean(axis=2)
+    """Guided filter with the lightness as guide (He et al., ECCV 2010)."""
 
     def mean(plane: Floats) -> Floats:
         return _floats(cv2.blur(plane, (2 * radius + 1, 2 * radius + 1)))
 
-    mean_g, mean_v = mean(gray), mean(values)
-    slope = (mean(gray * values) - mean_g * mean_v) / (mean(gray * gray) - mean_g**2 + epsilon)
-    return _floats(mean(slope) * gray + mean(mean_v - slope * mean_g))
+    mean_g, mean_v = mean(guide), mean(values)
+    slope = (mean(guide * values) - mean_g * mean_v) / (mean(guide * guide) - mean_g**2 + epsilon)
+    return _floats(mean(slope) * guide + mean(mean_v - slope * mean_g))
+
+
+def _reduced(image: Image, side: int) -> Image:
+    """`image` at a long side of at most `side`."""
+    height, width = image.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _floats(values: npt.ArrayLike) -> Floats:

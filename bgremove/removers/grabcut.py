@@ -22,10 +22,18 @@ from bgremove.removers.base import HintedRemover
 from bgremove.saliency import saliency
 
 Box = tuple[float, float, float, float]
-_Labels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.uint8]
 
 _SMALLEST_SIDE = 8
 """Fewer working pixels than this, on either side, hold no colour models and no subject."""
+_COARSE = 240
+"""Long side at which the subject is found; the outline follows at the working size."""
+_OPEN = 3
+"""Half the width, in coarse pixels, of the strip in which the outline may still move."""
+_ISLAND, _HOLE = 0.03, 0.05
+"""Pieces below these shares of the subject are dropped, or filled."""
+_SPAN, _FAINTEST = (11, 11), 10.5
+"""Coarse pixels compared across an outline, and the least difference (CIE Lab) that is a subject's."""
 _FEWEST = 16
 """Pixels that a colour model of five components needs at least."""
 
@@ -86,17 +94,15 @@ class GrabCutRemover(HintedRemover):
             OptionError: if the box lies outside the picture.
             ImageError: if the hint has another size, or a mask marks no subject.
         """
-        height, width = image.shape[:2]
+        shape = image.shape[:2]
         if hint is not None:
-            _check_hint(hint, (height, width), self.params.hint_as)
-        box = None if self.params.box is None else _clip_box(self.params.box, height, width)
-        scale = 1 / self.grain(height, width)
-        small = (max(1, round(height * scale)), max(1, round(width * scale)))
-        alpha = np.zeros((height, width), np.float32)
-        if min(small) >= _SMALLEST_SIDE:
-            reduced = cv2.resize(image, small[::-1], interpolation=cv2.INTER_AREA)
-            labels = self._start(reduced, box, hint)
-            alpha = _enlarge(self._cut(reduced, labels), (height, width), self.params.smoothness)
+            _check_hint(hint, shape, self.params.hint_as)
+        box = None if self.params.box is None else _clip_box(self.params.box, *shape)
+        fine = _shrunk(image, self.params.working_size)
+        alpha = np.zeros(shape, np.float32)
+        if min(fine.shape[:2]) >= _SMALLEST_SIDE:
+            mask = self._subject(fine, box, hint)
+            alpha = _enlarged(mask, shape, self.params.smoothness)
         if hint is not None and self.params.hint_as == "scribbles":
             alpha[hint == 255] = 1
             alpha[hint == 0] = 0
@@ -106,55 +112,107 @@ class GrabCutRemover(HintedRemover):
         """Photo pixels per working pixel."""
         return max(1.0, max(height, width) / self.params.working_size)
 
-    def _start(self, image: Image, box: Box | None, hint: Trimap | None) -> _Labels:
-        """GrabCut's labels from what is known of the picture, the automatic map filling the gaps."""
-        labels = _from_map(saliency(image, self.params.border), self.params.reach)
+    def _subject(self, fine: Image, box: Box | None, hint: Trimap | None) -> Mask:
+        """The subject in the reduced picture: found in a smaller one still, then its outline in this."""
+        coarse = _shrunk(fine, _COARSE)
+        labels = self._start(coarse, box, hint)
+        models = np.zeros((2, 1, 65))
+        labels = _cut(coarse, labels, models, self.params.iterations, cv2.GC_INIT_WITH_MASK)
+        mask = _is_subject(labels)
+        if self.params.tidy:
+            mask = _tidy(mask, labels)
+        pointed = box is not None or hint is not None
+        if not pointed and _outline_contrast(coarse, mask) < _FAINTEST:
+            return np.zeros(fine.shape[:2], bool)
+        if coarse.shape == fine.shape or not models.any():
+            return _resized(mask, fine.shape)
+        band = _band(mask, fine.shape)
+        if hint is not None and self.params.hint_as == "scribbles":
+            _mark(band, hint, certain=True)
+        return _is_subject(_cut(fine, band, models, 1, cv2.GC_EVAL_FREEZE_MODEL))
+
+    def _start(self, image: Image, box: Box | None, hint: Trimap | None) -> Labels:
+        """What is certain and what is probable before the first cut."""
+        shape = image.shape[:2]
+        certain = hint is not None and self.params.hint_as == "scribbles"
+        known = np.full(shape, 128, np.uint8)
         if box is not None:
-            inside = _box_mask(box, image.shape[:2])
+            known[~_box_mask(box, shape)] = 0
+        if hint is not None:
+            subject, background = _shares(hint, shape)
+            known[subject], known[background] = 255, 0
+        labels = _from_map(saliency(image, self.params.border, known), self.params.reach)
+        if box is not None:
+            inside = _box_mask(box, shape)
             labels[inside & (labels == cv2.GC_BGD)] = cv2.GC_PR_BGD
-            labels[inside] = cv2.GC_PR_FGD
             labels[~inside] = cv2.GC_BGD
         if hint is not None:
-            subject, background = _shares(hint, image.shape[:2])
-            certain = self.params.hint_as == "scribbles"
-            labels[subject] = cv2.GC_FGD if certain else cv2.GC_PR_FGD
-            labels[background] = cv2.GC_BGD if certain else cv2.GC_PR_BGD
+            _mark(labels, hint, certain)
         return labels
 
-    def _cut(self, image: Image, labels: _Labels) -> Mask:
-        """The subject according to GrabCut, started from `labels`."""
-        subject = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-        if min(subject.sum(), (~subject).sum()) < _FEWEST:
-            return np.asarray(labels == cv2.GC_FGD)
-        models = np.zeros((2, 1, 65))
-        # Its k-means draws from this thread's generator: the same picture must give the same matte.
-        cv2.setRNGSeed(0)
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        cv2.grabCut(
-            bgr,
-            labels,
-            (0, 0, 1, 1),
-            models[0],
-            models[1],
-            self.params.iterations,
-            cv2.GC_INIT_WITH_MASK,
-        )
-        mask = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-        return _tidy(mask, labels == cv2.GC_FGD) if self.params.tidy else mask
+
+def _cut(image: Image, labels: Labels, models: npt.NDArray[np.float64], rounds: int, mode: int) -> Labels:
+    """GrabCut's labels after `rounds` from `labels`; `models` are read or written, as `mode` says."""
+    subject = _is_subject(labels)
+    if min(subject.sum(), (~subject).sum()) < _FEWEST:
+        return np.where(labels == cv2.GC_FGD, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
+    # Its k-means draws from this thread's generator: the same picture must give the same matte.
+    cv2.setRNGSeed(0)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, *_ = cv2.grabCut(bgr, labels.copy(), (0, 0, 1, 1), models[0], models[1], rounds, mode)
+    return np.asarray(done, np.uint8)
 
 
-def _from_map(found: Alpha, reach: float) -> _Labels:
+def _is_subject(labels: Labels) -> Mask:
+    return np.asarray((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
+
+
+def _from_map(found: Alpha, reach: float) -> Labels:
     """Certain and probable labels from the map of the probable subject."""
-    labels = np.full(found.shape, cv2.GC_BGD, np.uint8)
-    if found.max() <= 0:
-        return labels
     levels = np.round(found * 255).astype(np.uint8)
     otsu, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    middle = otsu / 255 * (1.5 - reach)
+    middle = (0.12 + 0.48 * otsu / 255) * 4 ** (0.5 - reach)
+    labels = np.full(found.shape, cv2.GC_BGD, np.uint8)
     labels[found > 0.3 * middle] = cv2.GC_PR_BGD
     labels[found > middle] = cv2.GC_PR_FGD
-    labels[found > 1 - 0.3 * (1 - middle)] = cv2.GC_FGD
+    labels[found > middle + 0.6 * (float(found.max()) - middle)] = cv2.GC_FGD
     return labels
+
+
+def _band(mask: Mask, shape: tuple[int, ...]) -> Labels:
+    """Labels of the enlarged mask that leave only its outline open."""
+    rough = _resized(mask, shape)
+    width = round(2 * _OPEN * max(shape) / max(mask.shape)) | 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    labels = np.where(rough, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[cv2.erode(rough.astype(np.uint8), kernel) > 0] = cv2.GC_FGD
+    labels[cv2.dilate(rough.astype(np.uint8), kernel) == 0] = cv2.GC_BGD
+    return labels
+
+
+def _mark(labels: Labels, hint: Trimap, certain: bool) -> None:
+    """Write the hint into `labels`."""
+    subject, background = _shares(hint, labels.shape)
+    labels[subject] = cv2.GC_FGD if certain else cv2.GC_PR_FGD
+    labels[background] = cv2.GC_BGD if certain else cv2.GC_PR_BGD
+
+
+def _outline_contrast(image: Image, mask: Mask) -> float:
+    """Difference in colour (CIE Lab) between the two sides of the mask's outline, on average.
+
+    Both sides are averaged over some pixels, so noise and slow gradients count for little.
+    """
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    # Speckles that follow the noise would find contrast in it: the median leaves the coarse shape.
+    inside = np.asarray(cv2.medianBlur(mask.astype(np.uint8), 5), np.float32)[..., None]
+    means = [cv2.blur(lab * side, _SPAN) / (_blurred(side) + 1e-6) for side in (inside, 1 - inside)]
+    share = _blurred(inside)
+    outline = ((share > 0.3) & (share < 0.7))[..., 0]
+    return float(np.sqrt(((means[0] - means[1]) ** 2).sum(axis=2))[outline].mean()) if outline.any() else 0.0
+
+
+def _blurred(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.asarray(cv2.blur(plane, _SPAN), np.float32)[..., None]
 
 
 def _check_hint(hint: Trimap, shape: tuple[int, int], hint_as: str) -> None:
@@ -203,26 +261,39 @@ def _shares(hint: Trimap, shape: tuple[int, ...]) -> tuple[Mask, Mask]:
     return (subject > 0) & (subject >= background), (background > 0) & (background > subject)
 
 
-def _tidy(mask: Mask, certain: Mask) -> Mask:
-    """Without islands and holes that are tiny beside the subject; certain pixels stay."""
+def _tidy(mask: Mask, labels: Labels) -> Mask:
+    """Without islands and holes that are small beside the subject; what is certain stays."""
     area = int(mask.sum())
-    kept = ~_specks(~_specks(mask, 0.03 * area, certain), 0.003 * area, np.zeros_like(certain))
-    return np.asarray(kept | certain)
+    mask = _large_pieces(mask, _ISLAND * area)
+    return ~_large_pieces(~mask, _HOLE * area)
 
 
-def _specks(mask: Mask, below: float, certain: Mask) -> Mask:
-    """`mask` without its connected pieces of fewer than `below` pixels."""
+def _large_pieces(mask: Mask, at_least: float) -> Mask:
+    """`mask` without its connected pieces of fewer pixels than `at_least`."""
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    keep = stats[:, cv2.CC_STAT_AREA] >= below
-    keep[np.unique(pieces[certain])] = True
+    keep = stats[:, cv2.CC_STAT_AREA] >= at_least
     keep[0] = False
     return np.asarray(keep[pieces])
 
 
-def _enlarge(mask: Mask, shape: tuple[int, int], smoothness: float) -> Alpha:
+def _shrunk(image: Image, side: int) -> Image:
+    """`image` reduced to a long side of at most `side`."""
+    scale = side / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    width, height = (max(1, round(length * scale)) for length in (image.shape[1], image.shape[0]))
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _resized(mask: Mask, shape: tuple[int, ...]) -> Mask:
+    soft = cv2.resize(mask.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(soft > 0.5)
+
+
+def _enlarged(mask: Mask, shape: tuple[int, ...], smoothness: float) -> Alpha:
     """`mask` at the photo's size, its stair-steps smoothed before enlarging."""
-    soft = mask.astype(np.float32)
+    soft = np.asarray(mask, np.float32)
     if smoothness > 0:
-        soft = cv2.GaussianBlur(soft, (0, 0), smoothness)
-    grown = cv2.resize(soft, shape[::-1], interpolation=cv2.INTER_CUBIC)
-    return np.clip(grown, 0, 1).astype(np.float32, copy=False)
+        soft = np.asarray(cv2.GaussianBlur(soft, (0, 0), smoothness), np.float32)
+    grown = cv2.resize(soft, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(grown, 0, 1), np.float32)
