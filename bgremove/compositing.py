@@ -11,14 +11,13 @@ import numpy.typing as npt
 
 from bgremove.arrays import Alpha, Cutout, Image, check_alpha, check_image
 from bgremove.errors import ImageError, OptionError
+from bgremove.tiles import each_strip
 from bgremove.trimap import Box, bounding_box
 
 Colour = tuple[int, int, int, int]
 """Red, green, blue and opacity, each 0 to 255."""
 Pixels = npt.NDArray[np.uint8]
 """(H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA with straight alpha, uint8."""
-
-_STRIP = 128  # rows blended at a time, so that floats of a whole photo are never held
 
 
 def composite(foreground: Image, background: Image, alpha: Alpha) -> Image:
@@ -46,10 +45,13 @@ def composite(foreground: Image, background: Image, alpha: Alpha) -> Image:
         )
     alpha = check_alpha(alpha, foreground.shape)
     result = np.empty_like(foreground)
-    for strip in _strips(alpha.shape[0]):
+
+    def work(strip: slice) -> None:
         below = background[strip].astype(np.float32)
         blend = below + alpha[strip, :, None] * (foreground[strip] - below)
         result[strip] = np.rint(blend)
+
+    each_strip(work, alpha.shape[0])
     return result
 
 
@@ -64,9 +66,14 @@ def cutout(foreground: Image, alpha: Alpha) -> Cutout:
         (H, W, 4) uint8.
     """
     foreground, alpha = check_image(foreground, "foreground"), check_alpha(alpha, foreground.shape)
-    opacity = alpha_to_bytes(alpha)
-    rgba = cv2.merge([*cv2.split(foreground), opacity])
-    return cast(Cutout, cv2.copyTo(rgba, opacity))
+    result = np.empty((*alpha.shape, 4), np.uint8)
+
+    def work(strip: slice) -> None:
+        opacity = alpha_to_bytes(alpha[strip])
+        result[strip] = cv2.copyTo(cv2.merge([*cv2.split(foreground[strip]), opacity]), opacity)
+
+    each_strip(work, alpha.shape[0])
+    return result
 
 
 def over_colour(foreground: Image, colour: Colour, alpha: Alpha) -> Image | Cutout:
@@ -79,7 +86,8 @@ def over_colour(foreground: Image, colour: Colour, alpha: Alpha) -> Image | Cuto
     rgb = np.array(colour[:3], np.float32)
     opacity = np.float32(colour[3] / 255)
     result = np.empty((*alpha.shape, 3 if colour[3] == 255 else 4), np.uint8)
-    for strip in _strips(alpha.shape[0]):
+
+    def work(strip: slice) -> None:
         a = alpha[strip, :, None]
         below = (1 - a) * opacity
         total = a + below
@@ -87,6 +95,9 @@ def over_colour(foreground: Image, colour: Colour, alpha: Alpha) -> Image | Cuto
         result[strip, :, :3] = np.rint(blend)
         if result.shape[2] == 4:
             result[strip, :, 3] = np.rint(total[..., 0] * 255)
+            result[strip][result[strip, :, 3] == 0] = 0
+
+    each_strip(work, alpha.shape[0])
     return result
 
 
@@ -152,12 +163,13 @@ def checkerboard(height: int, width: int, square: int = 12) -> Image:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def limit_size(pixels: Pixels, size: str) -> Pixels:
+def limit_size(pixels: Pixels, size: str, *, soft: bool = True) -> Pixels:
     """A picture made smaller to fit `size`; never larger.
 
     Args:
         size: the longest side (``1024``), or width and height it must fit in (``800x600``); empty
             leaves the picture as it is.
+        soft: False keeps to the values there are, as a mask or a trimap must.
 
     Raises:
         OptionError: if `size` is neither.
@@ -173,7 +185,8 @@ def limit_size(pixels: Pixels, size: str) -> Pixels:
         return pixels
     new = (max(1, round(width * scale)), max(1, round(height * scale)))
     if pixels.ndim == 2 or pixels.shape[2] == 3:
-        smaller: Pixels = cv2.resize(pixels, new, interpolation=cv2.INTER_AREA)
+        method = cv2.INTER_AREA if soft else cv2.INTER_NEAREST_EXACT
+        smaller: Pixels = cv2.resize(pixels, new, interpolation=method)
         return smaller
     # Colours count as much as they are opaque, or transparent black would darken the edges.
     alpha = pixels[..., 3].astype(np.float32) / 255
@@ -181,7 +194,3 @@ def limit_size(pixels: Pixels, size: str) -> Pixels:
     colours = cv2.resize(pixels[..., :3] * alpha[..., None], new, interpolation=cv2.INTER_AREA)
     colours = np.rint(np.clip(colours / np.maximum(opacity, 1e-6)[..., None], 0, 255))
     return cutout(colours.astype(np.uint8), np.clip(opacity, 0, 1))
-
-
-def _strips(height: int) -> list[slice]:
-    return [slice(top, top + _STRIP) for top in range(0, height, _STRIP)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from pydantic import Field
 from bgremove.arrays import Alpha, Image, check_alpha, check_image
 from bgremove.errors import OptionError
 from bgremove.options import Params
-from bgremove.tiles import Tile, each_tile
+from bgremove.tiles import Tile, each_strip, each_tile
 
 Method = Literal["fast", "multilevel", "none"]
 Floats = npt.NDArray[np.float32]
@@ -64,29 +64,36 @@ def estimate_foreground(image: Image, alpha: Alpha, method: Method = "fast") -> 
         case "multilevel":
             from bgremove.matting import multilevel_foreground
 
-            foreground = multilevel_foreground(image, alpha)
+            foreground = _visible(multilevel_foreground(image, alpha), alpha)
         case "none":
-            foreground = image.copy()
+            foreground = _visible(image, alpha)
         case _:
             raise OptionError(f"method must be one of fast, multilevel, none; got {method!r}")
+    return foreground
+
+
+def _visible(image: Image, alpha: Alpha) -> Image:
+    """A copy of `image` that is black where alpha is 0."""
     # NumPy's boolean assignment takes three times as long as this on a 12 MP picture.
-    return cast(Image, cv2.copyTo(foreground, (alpha > 0).view(np.uint8)))
+    return cast(Image, cv2.copyTo(image, (alpha > 0).view(np.uint8)))
 
 
 def _blur_fusion(image: Image, alpha: Alpha) -> Image:
-    foreground = image.copy()
+    foreground = _visible(image, alpha)
     soft = (alpha > 0) & (alpha < 1)
     if not soft.any():
         return foreground
-    far = _far_averages(image, alpha)
-    scale = np.array(far.shape[:2]) / np.array(image.shape[:2])
+    far, shrink = _far_averages(image, alpha)
 
     def work(tile: Tile) -> None:
-        part, matte = image[tile.outer].astype(np.float32), alpha[tile.outer][..., None]
-        averages = _enlarge(far, tile.outer, scale)
-        subject = _correct(part, matte, averages[..., :3], averages[..., 3:])
-        near = _averages(subject, averages[..., 3:], matte, _NEAR)
-        subject = _correct(part, matte, near[..., :3], near[..., 3:])
+        part = image[tile.outer].astype(np.float32)
+        # One matte per colour: NumPy broadcasts over three values at a time far more slowly.
+        matte = cv2.merge([alpha[tile.outer]] * 3)
+        subject, background = _enlarge(far, tile.outer, shrink)
+        subject = _correct(part, matte, subject, background)
+        rest = 1 - matte
+        near = _ratios(subject * matte, matte, background * rest, rest, _NEAR)
+        subject = _correct(part, matte, *near)
         inner, edge = subject[tile.within], soft[tile.inner]
         foreground[tile.inner][edge] = np.rint(inner[edge]).astype(np.uint8)
 
@@ -94,63 +101,70 @@ def _blur_fusion(image: Image, alpha: Alpha) -> Image:
     return foreground
 
 
-def _far_averages(image: Image, alpha: Alpha) -> Floats:
-    """Foreground and background colours within 90 px, (h, w, 6), at a reduced size."""
+def _far_averages(image: Image, alpha: Alpha) -> tuple[tuple[Floats, Floats], int]:
+    """Foreground and background colours within 90 px at a reduced size, and how much that is."""
     height, width = alpha.shape
-    size = (max(1, round(width / _SHRINK)), max(1, round(height / _SHRINK)))
-    if min(size) < 16:
-        size = (width, height)
-    ratio = size[0] / width
-    matte = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)[..., None]
-    # Shrinking must not mix the two: the means of alpha*I and of I give both sides' sums.
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    weighted = _shrink_weighted(image, alpha, size)
-    return _ratios(weighted, matte, small - weighted, 1 - matte, max(1, round(_FAR * ratio)))
+    shrink = _SHRINK if min(height, width) >= 16 * _SHRINK else 1
+    small = np.empty((-(-height // shrink), -(-width // shrink), 7), np.float32)
+
+    def work(strip: slice) -> None:
+        part, matte = image[strip], alpha[strip]
+        # Shrinking must not mix the two: the means of alpha*I and of I give both sides' sums.
+        byte = cv2.convertScaleAbs(matte, alpha=255)
+        product = cv2.multiply(part, cv2.merge([byte, byte, byte]), scale=1 / 255)
+        rows = small[strip.start // shrink : -(-strip.stop // shrink)]
+        rows[..., :3], rows[..., 3:6] = _shrunk(product, shrink), _shrunk(part, shrink)
+        rows[..., 6] = _shrunk(matte, shrink)
+
+    each_strip(work, height, rows=32 * shrink)
+    subject, mixed = small[..., :3], small[..., 3:6]
+    matte = cv2.merge([small[..., 6]] * 3)
+    return _ratios(subject, matte, mixed - subject, 1 - matte, round(_FAR / shrink)), shrink
 
 
-def _shrink_weighted(image: Image, alpha: Alpha, size: tuple[int, int]) -> Floats:
-    """Mean of ``alpha * image`` over each pixel of the reduced size."""
-    byte = cv2.convertScaleAbs(alpha, alpha=255)
-    product = cv2.multiply(image, cv2.merge([byte, byte, byte]), scale=1 / 255)
-    return cast(Floats, cv2.resize(product, size, interpolation=cv2.INTER_AREA).astype(np.float32))
+def _shrunk(array: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
+    """Means of squares of `by` pixels; those at the right and the lower border are filled up."""
+    height, width = array.shape[:2]
+    array = cv2.copyMakeBorder(array, 0, -height % by, 0, -width % by, cv2.BORDER_REPLICATE)
+    size = (array.shape[1] // by, array.shape[0] // by)
+    return cast("npt.NDArray[Any]", cv2.resize(array, size, interpolation=cv2.INTER_AREA))
 
 
-def _averages(subject: Floats, background: Floats, matte: Floats, radius: int) -> Floats:
+def _ratios(
+    subject: Floats, matte: Floats, background: Floats, rest: Floats, radius: int
+) -> tuple[Floats, Floats]:
     """Means of both colours around each pixel, weighted by how much of each is there."""
-    return _ratios(subject * matte, matte, background * (1 - matte), 1 - matte, radius)
 
-
-def _ratios(subject: Floats, matte: Floats, background: Floats, rest: Floats, radius: int) -> Floats:
     def blur(values: Floats) -> Floats:
-        blurred = cv2.blur(values, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REFLECT)
-        return cast(Floats, blurred if blurred.ndim == 3 else blurred[..., None])
+        side = 2 * radius + 1
+        return cast(Floats, cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT))
 
-    return np.concatenate(
-        [blur(subject) / (blur(matte) + _TINY), blur(background) / (blur(rest) + _TINY)], axis=2
-    )
+    return blur(subject) / (blur(matte) + _TINY), blur(background) / (blur(rest) + _TINY)
 
 
 def _correct(image: Floats, matte: Floats, subject: Floats, background: Floats) -> Floats:
     """Add to the average F what the equation leaves over: ``F + alpha*(I - alpha*F - (1-alpha)*B)``."""
-    left_over = image - matte * subject - (1 - matte) * background
-    corrected: Floats = np.clip(subject + matte * left_over, 0, 255)
-    return corrected
+    left_over = image - background - matte * (subject - background)
+    left_over *= matte
+    left_over += subject
+    return cast(Floats, np.clip(left_over, 0, 255, out=left_over))
 
 
-def _enlarge(small: Floats, window: tuple[slice, slice], scale: npt.NDArray[np.float64]) -> Floats:
-    """The part of `small` that lies under `window` of the full picture, at full size, bilinear."""
+def _enlarge(
+    pair: tuple[Floats, Floats], window: tuple[slice, slice], shrink: int
+) -> tuple[Floats, Floats]:
+    """The parts of two small pictures that lie under `window` of the full one, at full size, bilinear."""
     rows, columns = window
-    # Pixel centres: x_small = (x + 1/2) * scale - 1/2.
+    # Pixel centres: x_small = (x + 1/2) / shrink - 1/2.
     matrix = np.array(
         [
-            [scale[1], 0, (columns.start + 0.5) * scale[1] - 0.5],
-            [0, scale[0], (rows.start + 0.5) * scale[0] - 0.5],
+            [1 / shrink, 0, (columns.start + 0.5) / shrink - 0.5],
+            [0, 1 / shrink, (rows.start + 0.5) / shrink - 0.5],
         ]
     )
     size = (columns.stop - columns.start, rows.stop - rows.start)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    halves = [
-        cv2.warpAffine(half, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        for half in (small[..., :3], small[..., 3:])
-    ]
-    return np.concatenate(halves, axis=2)
+    first, second = (
+        cv2.warpAffine(small, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE) for small in pair
+    )
+    return first, second

@@ -18,6 +18,8 @@ from bgremove.arrays import Mask
 
 Window = tuple[slice, slice]
 
+_THREADS = min(4, os.cpu_count() or 1)
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -54,8 +56,23 @@ def tiles(needed: Mask, *, size: int = 512, margin: int) -> Iterator[Tile]:
 
 def each_tile(work: Callable[[Tile], None], needed: Mask, *, size: int = 512, margin: int) -> None:
     """Call `work` for every tile of :func:`tiles`, on all cores; it may write the tile's inner part."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         for _ in pool.map(work, tiles(needed, size=size, margin=margin)):
+            pass
+
+
+def each_strip(work: Callable[[slice], None], height: int, *, rows: int = 256) -> None:
+    """Call `work` for every strip of `rows` rows of a picture, on all cores.
+
+    For steps that look at every pixel: what they need in between is a strip's worth, not a photo's.
+    """
+    strips = [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+    if len(strips) < 3:
+        for strip in strips:
+            work(strip)
+        return
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(work, strips):
             pass
 
 
