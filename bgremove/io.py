@@ -23,7 +23,7 @@ from PIL import Image as PILImage
 from PIL import ImageOps, UnidentifiedImageError
 from pydantic import Field
 
-from bgremove.arrays import Alpha, Image, describe
+from bgremove.arrays import Alpha, Image, Trimap, describe
 from bgremove.errors import ImageError, MissingExtraError, OptionError, OutputError
 from bgremove.options import Params
 from bgremove.png import encode_png
@@ -195,6 +195,24 @@ def read_frame(source: Source, *, max_megapixels: float = MAX_MEGAPIXELS) -> Fra
     """
     with open_picture(source, max_megapixels=max_megapixels) as picture:
         return next(iter(picture))
+
+
+def read_hint(source: Source) -> Trimap:
+    """Where a user says the subject is, from a picture: a rough mask or strokes.
+
+    Returns:
+        (H, W) uint8: 255 where the picture is white, 0 where it is black, 128 where it is anything
+        between or transparent.
+
+    Raises:
+        ImageError: as :func:`open_picture`.
+    """
+    frame = read_frame(source)
+    grey = frame.image.max(axis=2)
+    hint = np.where(grey >= 224, 255, np.where(grey <= 32, 0, 128)).astype(np.uint8)
+    if frame.alpha is not None:
+        hint[frame.alpha < 0.5] = 128
+    return hint
 
 
 def frame_from_array(array: npt.NDArray[Any]) -> Frame:
@@ -446,12 +464,14 @@ def _picture_of_pil(pil: PILImage.Image, name: str, close: Callable[[], None]) -
         loop=_loop(pil),
         metadata=Metadata(exif, icc or None, _dpi(pil)),
         notes=tuple(notes),
-        _read=lambda: _frames_of_pil(pil, name, frames),
+        _read=lambda: _frames_of_pil(pil, name, frames, close),
         _close=close,
     )
 
 
-def _frames_of_pil(pil: PILImage.Image, name: str, frames: int) -> Iterator[Frame]:
+def _frames_of_pil(
+    pil: PILImage.Image, name: str, frames: int, close: Callable[[], None]
+) -> Iterator[Frame]:
     for index in range(frames):
         with _reading(name):
             if frames > 1:
@@ -459,6 +479,8 @@ def _frames_of_pil(pil: PILImage.Image, name: str, frames: int) -> Iterator[Fram
             pil.load()
             duration = float(pil.info.get("duration", 0) or 100) if frames > 1 else 0.0
             image, alpha = _pil_arrays(_upright(pil), name)
+        if index == frames - 1:
+            close()  # a still's own pixels are not needed any more: a quarter of the memory
         yield Frame(image, alpha, duration)
 
 
@@ -523,7 +545,17 @@ def _pil_arrays(pil: PILImage.Image, name: str) -> tuple[Image, Alpha | None]:
         return image, None if opacity.min() == 255 else opacity.astype(np.float32) * np.float32(1 / 255)
     if pil.mode in ("CMYK", "LAB", "L") and pil.info.get("icc_profile"):
         pil = _through_profile(pil)
-    return np.array(pil if pil.mode == "RGB" else pil.convert("RGB")), None
+    return _rgb_array(pil if pil.mode == "RGB" else pil.convert("RGB")), None
+
+
+def _rgb_array(pil: PILImage.Image) -> Image:
+    """The pixels of an RGB picture, by strips: Pillow would hold two more copies on the way."""
+    width, height = pil.size
+    image = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, 256):
+        bottom = min(top + 256, height)
+        image[top:bottom] = np.asarray(pil.crop((0, top, width, bottom)))
+    return image
 
 
 def _deep_grey(pil: PILImage.Image, name: str) -> Image:
