@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         ForegroundParams,
         estimate_foreground,
     )
-    from bgremove.io import WriteParams, read_image
+    from bgremove.io import WriteParams, read_hint, read_image
     from bgremove.options import Params, settings
     from bgremove.pipeline import (
         Cut,
@@ -99,6 +99,7 @@ _HOMES = {
     "parse_colour": "background",
     "predict_alpha": "api",
     "process": "pipeline",
+    "read_hint": "io",
     "read_image": "io",
     "refine_alpha": "refine",
     "remove": "api",
@@ -142,6 +143,7 @@ __all__ = [
     "parse_colour",
     "predict_alpha",
     "process",
+    "read_hint",
     "read_image",
     "refine_alpha",
     "remove",

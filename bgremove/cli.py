@@ -225,7 +225,7 @@ def remove(
     The settings below are those of the chosen model: add --model NAME to see another's.
     """
     from bgremove.batch import STREAM, plan_jobs, run_jobs
-    from bgremove.io import MAX_MEGAPIXELS
+    from bgremove.io import MAX_MEGAPIXELS, read_hint
     from bgremove.pipeline import Settings
 
     limit = MAX_MEGAPIXELS if max_megapixels is None else max_megapixels
@@ -256,7 +256,7 @@ def remove(
         plan,
         exists=exists or "refuse",
         workers=min(workers, len(todo)),
-        hint=None if hint is None else _read_hint(hint),
+        hint=None if hint is None else read_hint(hint),
         max_megapixels=limit,
     )
     _report(outcomes, todo, quiet=quiet)
@@ -305,20 +305,6 @@ def _summary(count: dict[str, int]) -> str:
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
-
-
-def _read_hint(path: Path) -> Any:
-    """A hint from a picture: white 255, black 0, anything between or transparent 128."""
-    import numpy as np
-
-    from bgremove.io import read_frame
-
-    frame = read_frame(path)
-    grey = frame.image.max(axis=2)
-    hint = np.where(grey >= 224, 255, np.where(grey <= 32, 0, 128)).astype(np.uint8)
-    if frame.alpha is not None:
-        hint[frame.alpha < 0.5] = 128
-    return hint
 
 
 @main.command(short_help="List the models.")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont
 
-from bgremove.arrays import Image
+from bgremove.arrays import Image, Trimap
 from bgremove.background import Background, parse_background
-from bgremove.compositing import Pixels, checkerboard, composite
-from bgremove.io import FORMATS, encode, read_frame, write_bytes
+from bgremove.compositing import Pixels, alpha_to_bytes, checkerboard, composite
+from bgremove.io import FORMATS, encode, read_frame, read_hint, write_bytes
 from bgremove.pipeline import Cut, Settings, cut
 
 
@@ -24,22 +23,24 @@ class Sample:
     """A photograph that the package carries (``assets/SOURCES.md`` says whose).
 
     Attributes:
-        colour: what it looks good on.
-        settings: what its cut-out needs beyond the defaults; empty means nothing.
-        told: how the sheet says so.
+        colour: what its subject looks good on.
+        strokes: True if a few strokes (``NAME_strokes.png``) say where the subject is: colour models
+            alone cannot know that a helmet belongs to an astronaut and a flag does not.
     """
 
     name: str
     colour: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    told: str = ""
+    strokes: bool = False
 
 
 SAMPLES = (
+    Sample("astronaut", "#2a9d8f", strokes=True),
     Sample("coffee", "#f2c14e"),
-    Sample("astronaut", "#2a9d8f"),
-    Sample("cat", "#e76f51"),
+    Sample("cat", "#8ecae6", strokes=True),
 )
+
+
+_KEEP, _DROP = (60, 255, 90), (255, 40, 80)  # colours of the strokes on the sheet
 
 
 def sample_path(name: str) -> Path:
@@ -60,9 +61,10 @@ def run_demo(folder: Path, say: Callable[[str], object] = print) -> Path:
     stars = parse_background(sample_path("stars.jpg"))
     rows: list[list[tuple[str, Image]]] = []
     for sample in SAMPLES:
-        settings = Settings.build(**sample.settings)
+        hint = read_hint(sample_path(f"{sample.name}_strokes.png")) if sample.strokes else None
+        settings = Settings.build("grabcut", hint_as="scribbles")
         frame = read_frame(sample_path(f"{sample.name}.jpg"))
-        result = cut(frame, settings.create_remover(), settings)
+        result = cut(frame, settings.create_remover(), settings, hint=hint)
         versions = {
             "cutout": Background(),
             "colour": parse_background(sample.colour),
@@ -75,43 +77,51 @@ def run_demo(folder: Path, say: Callable[[str], object] = print) -> Path:
             target = folder / f"{sample.name}_{name}.png"
             write_bytes(target, encode([made[name]], FORMATS["png"]), overwrite=True)
             say(f"wrote {target}")
-        rows.append(_row(result, made, sample))
+        rows.append(_row(result, made, hint))
     sheet = folder / "contact_sheet.png"
     write_bytes(sheet, encode([contact_sheet(rows)], FORMATS["png"]), overwrite=True)
     return sheet
 
 
-def _row(result: Cut, made: dict[str, Pixels], sample: Sample) -> list[tuple[str, Image]]:
+def _row(result: Cut, made: dict[str, Pixels], hint: Trimap | None) -> list[tuple[str, Image]]:
     height, width = result.alpha.shape
-    grey = np.repeat(np.rint(result.alpha * 255).astype(np.uint8)[..., None], 3, axis=2)
-    shown = composite(result.foreground, checkerboard(height, width, max(6, height // 32)), result.alpha)
+    original = result.image
+    if hint is not None:
+        original = original.copy()
+        original[hint == 255] = _KEEP
+        original[hint == 0] = _DROP
+    grey = np.repeat(alpha_to_bytes(result.alpha)[..., None], 3, axis=2)
+    board = checkerboard(height, width, max(6, height // 32))
     return [
-        (f"original{sample.told}", result.image),
+        ("original" if hint is None else "original, with strokes", original),
         ("alpha", grey),
-        ("cut-out", shown),
-        ("on a colour", made["colour"][..., :3]),
-        ("on a picture", made["picture"][..., :3]),
-        ("blurred background", made["blur"][..., :3]),
+        ("cut-out", composite(result.foreground, board, result.alpha)),
+        ("on a colour", made["colour"]),
+        ("on a picture", made["picture"]),
+        ("blurred background", made["blur"]),
     ]
 
 
-def contact_sheet(rows: Sequence[Sequence[tuple[str, Image]]], *, height: int = 300, gap: int = 14) -> Image:
-    """Rows of labelled pictures of one height on white: (h, w, 3) uint8 RGB."""
+def contact_sheet(rows: Sequence[Sequence[tuple[str, Image]]], *, width: int = 2000) -> Image:
+    """Rows of labelled pictures on white, each row as wide as the sheet: (h, w, 3) uint8 RGB.
+
+    Args:
+        rows: per row, labels and (h, w, 3) uint8 pictures of one size.
+        width: of the sheet, in pixels.
+    """
+    gap, label = 14, 30
     font = ImageFont.load_default(17)
-    label = 30
-    scaled = [[(text, _scaled(picture, height)) for text, picture in row] for row in rows]
-    width = max(sum(picture.width + gap for _, picture in row) + gap for row in scaled)
-    sheet = PILImage.new("RGB", (width, len(rows) * (height + label + gap) + gap), "white")
-    draw = ImageDraw.Draw(sheet)
-    for index, row in enumerate(scaled):
-        left, top = gap, gap + index * (height + label + gap)
+    strips = []
+    for row in rows:
+        aspects = sum(picture.shape[1] / picture.shape[0] for _, picture in row)
+        height = max(1, int((width - gap * (len(row) + 1)) / aspects))
+        strip = PILImage.new("RGB", (width, height + label + gap), "white")
+        left = gap
         for text, picture in row:
-            draw.text((left, top), text, fill=(40, 40, 40), font=font)
-            sheet.paste(picture, (left, top + label))
-            left += picture.width + gap
-    return np.asarray(sheet)
-
-
-def _scaled(picture: Image, height: int) -> PILImage.Image:
-    width = max(1, round(picture.shape[1] * height / picture.shape[0]))
-    return PILImage.fromarray(picture).resize((width, height), PILImage.Resampling.LANCZOS)
+            side = max(1, round(picture.shape[1] / picture.shape[0] * height))
+            small = PILImage.fromarray(picture).resize((side, height), PILImage.Resampling.LANCZOS)
+            ImageDraw.Draw(strip).text((left, 5), text, fill=(40, 40, 40), font=font)
+            strip.paste(small, (left, label))
+            left += side + gap
+        strips.append(np.asarray(strip))
+    return np.concatenate([np.full((gap, width, 3), 255, np.uint8), *strips])
