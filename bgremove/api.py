@@ -79,9 +79,9 @@ def remove(
         >>> bgremove.remove(photo).shape
         (60, 80, 4)
     """
-    if "output" in settings and not isinstance(settings["output"], str):
-        raise OptionError(f"output must be one name here, as 'alpha'; got {settings['output']!r}")
     plan = Settings.build(model, preset=preset, background=background, **settings)
+    if len(plan.outputs) > 1:
+        raise OptionError(f"output must be one name here, as 'alpha'; got {', '.join(plan.outputs)}")
     remover = model if isinstance(model, Remover) else _cached(model, plan.remover, device, model_file)
     target = _target(x, to, plan, overwrite=overwrite)
     done = process(x, remover, plan, hint=hint, max_megapixels=max_megapixels)
@@ -91,7 +91,7 @@ def remove(
     if isinstance(x, np.ndarray):
         return cast(S, _like(done.frames[output][0], x, output, plan))
     if isinstance(x, PILImage.Image):
-        return cast(S, _pil(done, output))
+        return cast(S, _pil(done, output, plan))
     data = encode(
         done.frames[output],
         output_format(target, plan.write.format),
@@ -168,12 +168,15 @@ def _like(pixels: Pixels, x: npt.NDArray[Any], output: Output, plan: Settings) -
     return result
 
 
-def _pil(done: Processed, output: Output) -> PILImage.Image:
+def _pil(done: Processed, output: Output, plan: Settings) -> PILImage.Image:
     if len(done.durations) > 1:
         raise ImageError(
             "an animated PIL image cannot be returned as one image; pass its bytes or its path instead"
         )
     picture = PILImage.fromarray(done.frames[output][0])
-    info = {"icc_profile": done.metadata.icc, "dpi": done.metadata.dpi, "exif": done.metadata.exif}
+    if plan.write.strip:
+        return picture
+    icc = done.metadata.icc if picture.mode != "L" else None  # a profile of RGB colours fits no grey
+    info = {"icc_profile": icc, "dpi": done.metadata.dpi, "exif": done.metadata.exif}
     picture.info.update({key: value for key, value in info.items() if value})
     return picture

@@ -27,6 +27,7 @@ from bgremove.arrays import Alpha, Image, Trimap, describe
 from bgremove.errors import ImageError, MissingExtraError, OptionError, OutputError
 from bgremove.options import Params
 from bgremove.png import encode_png
+from bgremove.tiff import encode_tiff
 
 Pixels = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | PILImage.Image | npt.NDArray[Any]
@@ -162,8 +163,7 @@ def open_picture(source: Source, *, max_megapixels: float = MAX_MEGAPIXELS, name
         return _picture_of_array(source, name or "the array")
     if not isinstance(source, (str, os.PathLike, bytes, PILImage.Image)):
         raise ImageError(
-            "expected a path, the bytes of a file, a PIL image or a NumPy array; got "
-            f"{type(source).__name__}"
+            f"expected a path, the bytes of a file, a PIL image or a NumPy array; got {type(source).__name__}"
         )
     owned = not isinstance(source, PILImage.Image)
     name = name or (str(source) if isinstance(source, (str, os.PathLike)) else "the picture")
@@ -302,6 +302,8 @@ def encode(
         return encode_png(
             frames[0], level=params.png_level, icc=metadata.icc, exif=metadata.exif, dpi=metadata.dpi
         )
+    if file_format.name == "tiff":
+        return encode_tiff(frames[0], icc=metadata.icc, exif=metadata.exif, dpi=metadata.dpi)
     return _encode_with_pillow(frames, file_format, params, metadata, durations, loop)
 
 
@@ -469,9 +471,7 @@ def _picture_of_pil(pil: PILImage.Image, name: str, close: Callable[[], None]) -
     )
 
 
-def _frames_of_pil(
-    pil: PILImage.Image, name: str, frames: int, close: Callable[[], None]
-) -> Iterator[Frame]:
+def _frames_of_pil(pil: PILImage.Image, name: str, frames: int, close: Callable[[], None]) -> Iterator[Frame]:
     for index in range(frames):
         with _reading(name):
             if frames > 1:
@@ -626,7 +626,7 @@ def _encode_with_pillow(
     file = io.BytesIO()
     try:
         pictures[0].save(file, file_format.pillow, **options)
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, ValueError, OverflowError, RuntimeError) as error:
         height, width = frames[0].shape[:2]
         raise OutputError(
             f"{file_format.name.upper()} cannot hold this picture of {width} x {height}: {error}; write PNG"
@@ -642,8 +642,6 @@ def _pillow_options(file_format: FileFormat, params: WriteParams, metadata: Meta
         case "webp":
             options |= {"lossless": True} if params.quality == 100 else {"quality": params.quality}
             options["method"] = 4
-        case "tiff":
-            options["compression"] = "tiff_adobe_deflate"
         case "png":
             options["compress_level"] = params.png_level
     if file_format.name not in ("gif", "bmp"):
@@ -651,7 +649,7 @@ def _pillow_options(file_format: FileFormat, params: WriteParams, metadata: Meta
             options["exif"] = metadata.exif
         if metadata.icc:
             options["icc_profile"] = metadata.icc
-    if metadata.dpi and file_format.name in ("jpeg", "tiff", "png", "bmp"):
+    if metadata.dpi and file_format.name in ("jpeg", "png", "bmp"):
         options["dpi"] = metadata.dpi
     return options
 

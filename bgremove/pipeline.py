@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from bgremove.arrays import Alpha, Image, Trimap, check_alpha
-from bgremove.background import Background, Fit, parse_background
+from bgremove.background import Background, Fit, blur_background, parse_background
 from bgremove.compositing import (
     Pixels,
     alpha_to_bytes,
@@ -28,7 +29,7 @@ from bgremove.options import Params, split_settings
 from bgremove.refine import RefineParams, edge_radius, refine_alpha
 from bgremove.registry import create_remover, remover_info
 from bgremove.removers.base import Device, HintedRemover, Remover
-from bgremove.trimap import alpha_to_trimap
+from bgremove.trimap import Box, alpha_to_trimap
 
 Output = Literal["cutout", "mask", "alpha", "composite", "trimap", "crop"]
 
@@ -143,6 +144,10 @@ class Settings:
             return True
         return output in ("composite", "crop") and not self.background.opaque
 
+    def crops(self, output: Output) -> bool:
+        """Is this output cut to the subject?"""
+        return self.output.crop or output == "crop"
+
     def create_remover(self, device: Device = "auto", model_file: Any = None) -> Remover:
         """The remover these settings are for; see :func:`bgremove.create_remover`."""
         return create_remover(self.model, self.remover, device, model_file=model_file)
@@ -212,19 +217,24 @@ def _predict(remover: Remover, image: Image, hint: Trimap | None) -> Alpha:
     return check_alpha(remover.predict_alpha(image, hint), image.shape)
 
 
-def render(result: Cut, output: Output, settings: Settings) -> Pixels:
-    """One output of a separated subject, (H, W), (H, W, 3) or (H, W, 4) uint8."""
+def render(result: Cut, output: Output, settings: Settings, *, window: Box | None = None) -> Pixels:
+    """One output of a separated subject, (H, W), (H, W, 3) or (H, W, 4) uint8.
+
+    Args:
+        window: where to cut, if anything is to be cut; the subject and its padding by default.
+    """
     background = settings.background
-    if settings.output.crop or output == "crop":
-        if background.kind == "blur":
+    if settings.crops(output):
+        box = window or subject_box(result.alpha, settings.output.padding)
+        if background.kind == "blur" and output in ("composite", "crop"):
             # Its surroundings count, also those that are cut away.
-            blurred = background.under(result.image, np.zeros_like(result.image), np.zeros_like(result.alpha))
-            background = Background("picture", picture=_window(blurred, result, settings), fit="stretch")
+            blurred = blur_background(result.image, result.alpha, background.blur_radius)
+            background = Background("picture", picture=_part(blurred, box), fit="stretch")
         result = dataclasses.replace(
             result,
-            image=_window(result.image, result, settings),
-            alpha=_window(result.alpha, result, settings),
-            foreground=_window(result.foreground, result, settings),
+            image=_part(result.image, box),
+            alpha=_part(result.alpha, box),
+            foreground=_part(result.foreground, box),
         )
     match output:
         case "mask":
@@ -237,11 +247,10 @@ def render(result: Cut, output: Output, settings: Settings) -> Pixels:
             pixels = Background().under(result.image, result.foreground, result.alpha)
         case "composite" | "crop":
             pixels = background.under(result.image, result.foreground, result.alpha)
-    return limit_size(pixels, settings.output.size)
+    return limit_size(pixels, settings.output.size, soft=output not in ("mask", "trimap"))
 
 
-def _window(array: npt.NDArray[Any], result: Cut, settings: Settings) -> npt.NDArray[Any]:
-    box = subject_box(result.alpha, settings.output.padding)
+def _part(array: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
     return np.ascontiguousarray(array[box.top : box.bottom, box.left : box.right])
 
 
@@ -284,13 +293,20 @@ def process(
     if not isinstance(picture, Picture):
         picture = open_picture(picture, max_megapixels=max_megapixels, name=name)
     with picture:
-        for frame in picture:
-            result = cut(frame, remover, settings, hint=hint)
+        results: Iterable[tuple[Cut, float]] = (
+            (cut(frame, remover, settings, hint=hint), frame.duration) for frame in picture
+        )
+        window = None
+        if picture.frames > 1 and any(map(settings.crops, frames)):
+            results = list(results)  # all frames are cut to one window, so all must be known first
+            everywhere = functools.reduce(np.maximum, (result.alpha for result, _ in results))
+            window = subject_box(everywhere, settings.output.padding)
+        for result, duration in results:
             coverage = coverage or float(result.alpha.mean())
             empty += result.empty
-            durations.append(frame.duration)
+            durations.append(duration)
             for output, pictures in frames.items():
-                pictures.append(render(result, output, settings))
+                pictures.append(render(result, output, settings, window=window))
     notes = list(picture.notes)
     if empty == len(durations):
         notes.append(
