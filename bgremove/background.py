@@ -159,9 +159,9 @@ def fit_background(background: Image, height: int, width: int, fit: Fit = "cover
 def blur_background(image: Image, alpha: Alpha, radius: float = 0.0) -> Image:
     """The photo's own background, blurred as if out of focus, without the subject bleeding into it.
 
-    A plain blur spreads the subject's colours around it like a halo. Here every pixel counts only
-    as much as it is background: ``blur((1 - alpha)*I) / blur(1 - alpha)``; where no background is
-    within reach, ever wider blurs fill in.
+    A plain blur spreads the subject's colours around it like a halo. Here only pixels that are
+    background count: ``blur(w*I) / blur(w)`` with w = 1 where alpha is 0, a little away from the
+    subject, and 0 elsewhere; where no background is within reach, ever wider blurs fill in.
 
     Args:
         image: (H, W, 3) uint8 RGB, the photo.
@@ -177,15 +177,13 @@ def blur_background(image: Image, alpha: Alpha, radius: float = 0.0) -> Image:
     # A blur of sigma s holds nothing finer than s: work where sigma is about 6 pixels.
     shrink = max(1.0, radius / 6)
     size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-    # The subject, and a rim around it that may still carry its colour, count nothing.
-    subject = cv2.dilate(alpha, np.ones((3, 3), np.uint8), iterations=max(1, round(shrink)))
-    weight = cv2.resize(1 - subject, size, interpolation=cv2.INTER_AREA)
-    masked = cv2.copyTo(image, (subject < 0.5).view(np.uint8))
-    hard = cv2.resize((subject < 0.5).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    colours = cv2.resize(masked, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    colours = colours / np.maximum(hard, 1e-3)[..., None]
-    weight = np.minimum(weight, hard)
-    blurred = _fill_blur(colours, weight, radius / shrink)
+    # What may carry the subject's colour counts nothing; if everything may, the least of it counts.
+    carried = cv2.dilate(alpha, np.ones((3, 3), np.uint8), iterations=max(1, round(shrink)))
+    clear = carried <= max(0.05, float(carried.min()))
+    weight = cv2.resize(clear.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    masked = cv2.copyTo(image, clear.view(np.uint8))
+    weighted = cv2.resize(masked, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    blurred = _fill_blur(weighted, weight, radius / shrink)
     full = cv2.resize(
         blurred, (width, height), interpolation=cv2.INTER_CUBIC if shrink > 1 else cv2.INTER_LINEAR
     )
@@ -209,17 +207,16 @@ def _border_colour(image: Image) -> npt.NDArray[np.uint8]:
     return cast(Pixels, np.rint(border.mean(axis=0)).astype(np.uint8))
 
 
-def _fill_blur(colours: npt.NDArray[np.float32], weight: Alpha, sigma: float) -> npt.NDArray[np.float32]:
-    """Blur of `colours` weighted by `weight`, wider where too little weight is near."""
-    result = np.zeros_like(colours)
+def _fill_blur(weighted: npt.NDArray[np.float32], weight: Alpha, sigma: float) -> npt.NDArray[np.float32]:
+    """Blurred ``weighted / weight``, wider where too little weight is near; `weighted` is colour times it."""
+    result = np.zeros_like(weighted)
     missing = np.ones((*weight.shape, 1), np.float32)
     while True:
         amount = cv2.GaussianBlur(weight, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)[..., None]
-        summed = cv2.GaussianBlur(colours * weight[..., None], (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+        summed = cv2.GaussianBlur(weighted, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
         trust = np.clip(amount * 8, 0, 1)
-        last = sigma > max(weight.shape)
-        if last:
-            mean = (colours * weight[..., None]).sum((0, 1)) / max(float(weight.sum()), 1e-6)
+        if sigma > max(weight.shape):
+            mean = weighted.sum((0, 1)) / max(float(weight.sum()), 1e-6)
             return cast("npt.NDArray[np.float32]", result + missing * mean.astype(np.float32))
         result += missing * trust * summed / np.maximum(amount, 1e-6)
         missing = missing * (1 - trust)
