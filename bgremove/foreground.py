@@ -91,11 +91,12 @@ def _blur_fusion(image: Image, alpha: Alpha) -> Image:
         matte = cv2.merge([alpha[tile.outer]] * 3)
         subject, background = _enlarge(far, tile.outer, shrink)
         subject = _correct(part, matte, subject, background)
-        rest = 1 - matte
-        near = _ratios(subject * matte, matte, background * rest, rest, _NEAR)
-        subject = _correct(part, matte, *near)
-        inner, edge = subject[tile.within], soft[tile.inner]
-        foreground[tile.inner][edge] = np.rint(inner[edge]).astype(np.uint8)
+        subject *= matte
+        background *= 1 - matte
+        subject, background = _ratios(subject, background, alpha[tile.outer], _NEAR)
+        subject = _correct(part, matte, subject, background)
+        rounded = np.rint(subject[tile.within]).astype(np.uint8)
+        cv2.copyTo(rounded, soft[tile.inner].view(np.uint8), foreground[tile.inner])
 
     each_tile(work, soft, size=256, margin=2 * _NEAR)
     return foreground
@@ -117,9 +118,8 @@ def _far_averages(image: Image, alpha: Alpha) -> tuple[tuple[Floats, Floats], in
         rows[..., 6] = _shrunk(matte, shrink)
 
     each_strip(work, height, rows=32 * shrink)
-    subject, mixed = small[..., :3], small[..., 3:6]
-    matte = cv2.merge([small[..., 6]] * 3)
-    return _ratios(subject, matte, mixed - subject, 1 - matte, round(_FAR / shrink)), shrink
+    subject, mixed, matte = small[..., :3], small[..., 3:6], small[..., 6]
+    return _ratios(subject, mixed - subject, matte, round(_FAR / shrink)), shrink
 
 
 def _shrunk(array: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
@@ -130,16 +130,18 @@ def _shrunk(array: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
     return cast("npt.NDArray[Any]", cv2.resize(array, size, interpolation=cv2.INTER_AREA))
 
 
-def _ratios(
-    subject: Floats, matte: Floats, background: Floats, rest: Floats, radius: int
-) -> tuple[Floats, Floats]:
-    """Means of both colours around each pixel, weighted by how much of each is there."""
+def _ratios(subject: Floats, background: Floats, matte: Alpha, radius: int) -> tuple[Floats, Floats]:
+    """Means of both colours around each pixel, from colours times how much of each is there."""
+    side = 2 * radius + 1
 
     def blur(values: Floats) -> Floats:
-        side = 2 * radius + 1
         return cast(Floats, cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT))
 
-    return blur(subject) / (blur(matte) + _TINY), blur(background) / (blur(rest) + _TINY)
+    share = cv2.merge([blur(np.ascontiguousarray(matte))] * 3)
+    front, back = blur(subject), blur(background)
+    front /= share + _TINY
+    back /= 1 + _TINY - share
+    return front, back
 
 
 def _correct(image: Floats, matte: Floats, subject: Floats, background: Floats) -> Floats:
@@ -150,9 +152,7 @@ def _correct(image: Floats, matte: Floats, subject: Floats, background: Floats) 
     return cast(Floats, np.clip(left_over, 0, 255, out=left_over))
 
 
-def _enlarge(
-    pair: tuple[Floats, Floats], window: tuple[slice, slice], shrink: int
-) -> tuple[Floats, Floats]:
+def _enlarge(pair: tuple[Floats, Floats], window: tuple[slice, slice], shrink: int) -> tuple[Floats, Floats]:
     """The parts of two small pictures that lie under `window` of the full one, at full size, bilinear."""
     rows, columns = window
     # Pixel centres: x_small = (x + 1/2) / shrink - 1/2.

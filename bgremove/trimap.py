@@ -9,7 +9,7 @@ import numpy as np
 
 from bgremove.arrays import Alpha, Mask, Trimap, check_alpha
 from bgremove.errors import OptionError
-from bgremove.tiles import each_strip
+from bgremove.tiles import Tile, each_tile
 
 
 class Box(NamedTuple):
@@ -43,17 +43,15 @@ def alpha_to_trimap(
     alpha = check_alpha(alpha)
     if width < 0:
         raise OptionError(f"width must be at least 0 pixels; got {width}")
-    trimap = np.empty(alpha.shape, np.uint8)
+    trimap = np.full(alpha.shape, 128, np.uint8)
 
-    def work(strip: slice) -> None:
-        top = max(0, strip.start - width - 1)  # what lies farther off than `width` does not count
-        part = alpha[top : strip.stop + width + 1]
-        within = slice(strip.start - top, strip.stop - top)
-        background = shrink_mask(part < background_below, width)[within]
-        foreground = shrink_mask(part > foreground_above, width)[within]
-        trimap[strip] = np.where(foreground, np.uint8(255), np.where(background, np.uint8(0), np.uint8(128)))
+    def work(tile: Tile) -> None:
+        part, result = alpha[tile.outer], trimap[tile.inner]
+        result[shrink_mask(part < background_below, width)[tile.within]] = 0
+        result[shrink_mask(part > foreground_above, width)[tile.within]] = 255
 
-    each_strip(work, alpha.shape[0])
+    # What lies farther off than `width` does not count, so most tiles of a photo need no distances.
+    each_tile(work, np.broadcast_to(np.True_, alpha.shape), size=256, margin=width + 1)
     return trimap
 
 
