@@ -190,7 +190,8 @@ def guided_filter(
     height, width = values.shape
     subsample = max(1, min(subsample, height, width))
     size = (max(1, width // subsample), max(1, height // subsample))
-    colours = guide.astype(np.float32) * np.float32(1 / 255)
+    # Around 0 rather than 1/2: variances are differences of squares, and float32 has seven digits.
+    colours = guide.astype(np.float32) * np.float32(1 / 255) - np.float32(0.5)
     small, target = colours, values
     if subsample > 1:
         small = cast(Floats, cv2.resize(colours, size, interpolation=cv2.INTER_AREA))
