@@ -142,8 +142,9 @@ class ContourRemover(Remover):
         if self.params.holes == "keep":
             subject = mask.copy()
             for contour, depth in outlines:
-                if depth > 0 and _looks_like_background(small, subject, contour):
-                    cv2.drawContours(mask, [contour], -1, 0, cv2.FILLED)
+                if depth > 0:  # a hole, or something in one, or on the subject
+                    value = 0 if _looks_like_background(small, subject, contour) else 255
+                    cv2.drawContours(mask, [contour], -1, value, cv2.FILLED)
         return mask
 
     def _soften(self, mask: npt.NDArray[np.uint8]) -> Alpha:
