@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from bgremove.arrays import Alpha, Image, Mask, Trimap, describe
+from bgremove.arrays import Alpha, Image, Mask, Trimap, check_image, describe
 from bgremove.errors import ImageError, OptionError
 from bgremove.options import Params
 from bgremove.removers.base import HintedRemover
@@ -94,7 +94,7 @@ class GrabCutRemover(HintedRemover):
             OptionError: if the box lies outside the picture.
             ImageError: if the hint has another size, or a mask marks no subject.
         """
-        shape = image.shape[:2]
+        shape = check_image(image).shape[:2]
         if hint is not None:
             _check_hint(hint, shape, self.params.hint_as)
         box = None if self.params.box is None else _clip_box(self.params.box, *shape)
