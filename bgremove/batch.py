@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import string
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from bgremove.arrays import Trimap
-from bgremove.errors import BGRemoveError, OptionError, OutputError
+from bgremove.errors import BGRemoveError, ImageError, OptionError, OutputError
 from bgremove.io import (
     MAX_MEGAPIXELS,
     READABLE_EXTENSIONS,
@@ -60,32 +62,42 @@ class Outcome:
 
 
 def plan_jobs(
-    inputs: Iterable[str], out: str | None, settings: Settings, *, recursive: bool = False
+    inputs: Iterable[str],
+    out: str | None,
+    settings: Settings,
+    *,
+    recursive: bool = False,
+    overwrite: bool = False,
 ) -> list[Job]:
     """Work out every input's outputs, before anything is read or written.
 
     Args:
-        inputs: files, folders, glob patterns or ``-``.
-        out: a file, a folder (existing, ending in a separator, or needed because there are several
-            inputs), a template with ``{stem}``, ``{model}``, ``{output}``, ``{suffix}`` (the input's) and
-            ``{ext}`` (the output's), ``-``, or None for a new file beside each input.
+        inputs: files, folders, glob patterns or ``-``. A file named twice is done once.
+        out: a file, a folder (existing, ending in a separator, without a suffix, or needed because
+            there are several inputs), a template with ``{stem}``, ``{folder}`` and ``{suffix}`` of the
+            input, ``{model}``, ``{output}`` and ``{ext}``, ``-``, or None for a new file beside each input.
         recursive: take pictures in subfolders, too; their folders are made again under `out`.
+        overwrite: will outputs that exist be replaced?
 
     Returns:
         One job per input, in order; inputs that cannot be done carry their `problem`: it does not
-        exist, two inputs would write one output, or an output is one of the inputs.
+        exist, two inputs would write one output, an output is one of the inputs or cannot be written.
 
     Raises:
         OptionError: if `out` does not fit the inputs at all.
     """
-    found = list(_expand(inputs, recursive=recursive, skip=_folder(out)))
+    inputs = list(inputs)
+    _refuse_same_folder(inputs, out)
+    found = _without_repeats(_expand(inputs, recursive=recursive, skip=_folder(out)))
     several = len(found) > 1 or any(item.relative is not None for item in found)
     name = _namer(out, settings, several=several)
     jobs = [item.problem or Job(item.path, name(item)) for item in found]
+    if out is None or not overwrite:
+        jobs = _without_earlier_outputs(jobs, {item.path for item in found if item.relative is not None})
     for job in jobs:
         for output, target in job.targets.items():
             check_transparency(target, settings, output)
-    return _forbid_collisions(jobs)
+    return [_check_folders(job) for job in _forbid_collisions(jobs)]
 
 
 def check_transparency(target: Path | None, settings: Settings, output: Output) -> None:
@@ -111,24 +123,26 @@ def run_jobs(
     workers: int = 1,
     hint: Trimap | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
+    stop: threading.Event | None = None,
 ) -> Iterator[Outcome]:
     """Do the jobs, several at a time, and report each as it ends.
 
-    Memory is bounded by `workers`, not by the number of jobs. Stopping the iteration (Ctrl-C) lets
-    the running jobs end and starts no other.
+    Memory is bounded by `workers`, not by the number of jobs.
 
     Args:
-        remover: gives the remover; called for the first job that needs it.
+        remover: gives the remover; called for each job that needs it.
         exists: what happens to outputs that exist already.
+        stop: when set, the running jobs end, and no other is started.
     """
 
     def work(job: Job) -> Outcome:
         if job.problem:
             return Outcome(job, "failed", error=job.problem)
-        if exists == "skip" and all(target and target.exists() for target in job.targets.values()):
+        there = [target is not None and os.path.exists(target) for target in job.targets.values()]
+        if exists == "skip" and all(there):
             return Outcome(job, "skipped")
         try:
-            return Outcome(job, "done", notes=_do(job, remover(), settings, exists, hint, max_megapixels))
+            return Outcome(job, "done", notes=_do(job, remover, settings, exists, hint, max_megapixels))
         except BGRemoveError as error:
             return Outcome(job, "failed", error=str(error), exception=error)
         except MemoryError as error:
@@ -139,26 +153,21 @@ def run_jobs(
             return Outcome(job, "failed", error=why, exception=error)
 
     with ThreadPoolExecutor(workers) as pool:
-        waiting: set[Future[Outcome]] = set()
-        try:
-            for job in jobs:
-                waiting.add(pool.submit(work, job))
-                if len(waiting) > workers:
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield future.result()
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        left, running = iter(jobs), set[Future[Outcome]]()
+        while True:
+            if stop is None or not stop.is_set():
+                running |= {pool.submit(work, job) for job in itertools.islice(left, workers - len(running))}
+            if not running:
+                return
+            # The timeout lets Ctrl-C through on systems where a wait cannot be interrupted.
+            done, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
 
 
 def _do(
     job: Job,
-    remover: Remover,
+    remover: Callable[[], Remover],
     settings: Settings,
     exists: Exists,
     hint: Trimap | None,
@@ -166,8 +175,8 @@ def _do(
 ) -> tuple[str, ...]:
     if exists == "refuse":
         _refuse_existing(job)
-    source = sys.stdin.buffer.read() if job.source is None else job.source
-    done = process(source, remover, settings, hint=hint, max_megapixels=max_megapixels, name=job.name)
+    source = _read_stream() if job.source is None else job.source
+    done = process(source, remover(), settings, hint=hint, max_megapixels=max_megapixels, name=job.name)
     for output, target in job.targets.items():
         data = _encode(done, output, target, settings)
         if target is None:
@@ -186,7 +195,7 @@ def _do(
 
 def _refuse_existing(job: Job) -> None:
     for target in job.targets.values():
-        if target is not None and target.exists():
+        if target is not None and os.path.lexists(target):
             raise OutputError(f"{target} exists; add --overwrite to replace it, or --skip-existing")
 
 
@@ -201,7 +210,15 @@ def _encode(done: Processed, output: Output, target: Path | None, settings: Sett
     )
 
 
+def _read_stream() -> bytes:
+    if sys.stdin is None:  # the caller closed it
+        raise ImageError("standard input is closed; send a picture to it (< photo.jpg)")
+    return sys.stdin.buffer.read()
+
+
 def _write_stream(data: bytes) -> None:
+    if sys.stdout is None:
+        raise OutputError("standard output is closed; send it to a file (> cutout.png)")
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -231,18 +248,36 @@ class _Item:
 def _expand(inputs: Iterable[str], *, recursive: bool, skip: Path | None) -> Iterator[_Item]:
     for text in inputs:
         path = Path(text)
+        if not text:
+            raise OptionError("an input is empty text; give a file, a folder, a pattern or -")
         if text == STREAM:
             yield _Item(None)
-        elif path.is_dir():
+        elif os.path.isdir(text):
             yield from _pictures_in(path, recursive=recursive, skip=skip)
-        elif path.exists() or not glob.has_magic(text):
-            missing = None if path.exists() else _failed(path, "does not exist; check the path")
-            yield _Item(path, problem=missing)
+        elif os.path.exists(text):
+            yield _Item(path)
+        elif os.path.islink(text):
+            yield _Item(path, problem=_failed(path, "is a link to a file that does not exist"))
+        elif not glob.has_magic(text):
+            yield _Item(path, problem=_failed(path, "does not exist; check the path"))
         else:
-            matches = sorted(glob.glob(text, recursive=True))
-            if not matches:
+            matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+            files = [match for match in matches if not match.is_dir()]
+            if not files:
                 yield _Item(path, problem=_failed(path, "matches no file; check the pattern"))
-            yield from (_Item(Path(match)) for match in matches if Path(match).is_file())
+            yield from map(_Item, files)
+
+
+def _without_repeats(items: Iterable[_Item]) -> list[_Item]:
+    """Each file once, though a folder and a pattern may both have found it."""
+    seen: set[str] = set()
+    unique = []
+    for item in items:
+        key = os.path.abspath(item.path) if item.path is not None else STREAM
+        if key not in seen or item.problem:
+            unique.append(item)
+        seen.add(key)
+    return unique
 
 
 def _failed(path: Path, why: str) -> Job:
@@ -253,16 +288,19 @@ def _pictures_in(folder: Path, *, recursive: bool, skip: Path | None) -> Iterato
     """Pictures of a folder by their extension, sorted; never those in the output folder, nor hidden ones."""
     skipped = skip.resolve() if skip else None
     found = False
-    for where, folders, names in os.walk(folder):
-        folders.sort()
-        folders[:] = [one for one in folders if recursive and not one.startswith(".")]
+    locked: list[OSError] = []
+    for where, folders, names in os.walk(folder, onerror=locked.append):
+        folders[:] = sorted(one for one in folders if recursive and not one.startswith("."))
         folders[:] = [one for one in folders if (Path(where) / one).resolve() != skipped]
         for name in sorted(names):
             path = Path(where) / name
             if path.suffix.lower() in READABLE_EXTENSIONS and not name.startswith("."):
                 found = True
                 yield _Item(path, path.relative_to(folder))
-    if not found:
+    for error in locked:
+        why = f"cannot be opened: {error.strerror or error}"
+        yield _Item(folder, Path(), _failed(Path(error.filename), why))
+    if not found and not locked:
         hint = "" if recursive else "; add --recursive for its subfolders"
         yield _Item(folder, Path(), _failed(folder, f"holds no pictures{hint}"))
 
@@ -271,8 +309,22 @@ def _pictures_in(folder: Path, *, recursive: bool, skip: Path | None) -> Iterato
 
 
 def _folder(out: str | None) -> Path | None:
-    """The folder that `out` surely names."""
-    return Path(out) if out is not None and out != STREAM and "{" not in out else None
+    """The folder that `out` names, where it is clear: no input is searched for there."""
+    if out is None or out == STREAM:
+        return None
+    if "{" not in out:
+        return Path(out)
+    before = os.path.dirname(out.partition("{")[0])
+    return Path(before) if before else None
+
+
+def _refuse_same_folder(inputs: Iterable[str], out: str | None) -> None:
+    for text in inputs:
+        if out is not None and os.path.isdir(out) and os.path.isdir(text) and os.path.samefile(text, out):
+            raise OptionError(
+                f"{text} is both input and output; give another folder with -o, or leave -o out to write "
+                "beside the inputs"
+            )
 
 
 def _namer(
@@ -301,7 +353,8 @@ def _namer(
         }
     if several and _is_file(path, out):
         raise OptionError(
-            f"several inputs cannot all become {out}; give a folder, or a template such as out/{{stem}}.png"
+            f"several inputs cannot all become {out}; give a folder (ending in /), or a template such as "
+            "out/{stem}.png"
         )
 
     def in_folder(item: _Item) -> dict[Output, Path | None]:
@@ -313,9 +366,9 @@ def _namer(
 
 
 def _is_file(path: Path, text: str) -> bool:
-    if text.endswith(("/", os.sep)) or path.is_dir():
+    if text.endswith(("/", os.sep)) or os.path.isdir(path):
         return False
-    return path.exists() or bool(path.suffix)
+    return os.path.exists(path) or bool(path.suffix)
 
 
 def _source(item: _Item) -> Path:
@@ -326,29 +379,65 @@ def _source(item: _Item) -> Path:
 
 def _fill(template: str, item: _Item, output: Output, settings: Settings, extension: str) -> Path:
     source = _source(item)
-    # A suffix in the template says the format, and with it {ext}.
-    suffix = Path(template).suffix
+    if template.endswith(("/", os.sep)):
+        template += "{stem}"
     fields = {
         "stem": source.stem,
-        "model": settings.model.replace("/", "_").replace(":", "_"),
-        "output": output,
+        "folder": Path(os.path.abspath(source)).parent.name,
         "suffix": source.suffix.lstrip("."),
+        "model": settings.model.replace("/", "_").replace(os.sep, "_").replace(":", "_"),
+        "output": output,
         "ext": extension.lstrip("."),
     }
-    try:
-        used = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
-        unknown = used - fields.keys()
-        path = Path(template.format(**fields)) if not unknown else Path()
-    except (ValueError, IndexError, KeyError, AttributeError):
-        raise OptionError(f"{template!r} is no name template: close every brace it opens") from None
-    if unknown:
-        known = ", ".join(f"{{{name}}}" for name in fields)
-        raise OptionError(f"unknown {{{min(unknown)}}} in {template!r}; known: {known}")
-    if not suffix:
+    used = _fields_of(template, tuple(fields))
+    path = Path(template.format(**fields))
+    # A suffix in the template says the format, and with it {ext}.
+    if not Path(template).suffix:
         path = path.with_name(path.name + extension)
     if len(settings.outputs) > 1 and "output" not in used:
         path = path.with_name(f"{path.stem}_{output}{path.suffix}")
     return path
+
+
+def _fields_of(template: str, known: tuple[str, ...]) -> set[str]:
+    """The fields a name template uses."""
+    try:
+        parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
+    except ValueError:
+        raise OptionError(
+            f"{template!r} is no name template; close every brace, and double those of the name itself"
+        ) from None
+    for _, name, spec, conversion in parts:
+        if name not in known or spec or conversion:
+            field = f"{name}{'!' if conversion else ''}{conversion or ''}{':' if spec else ''}{spec}"
+            names = ", ".join(f"{{{one}}}" for one in known)
+            raise OptionError(f"unknown {{{field}}} in {template!r}; known: {names}")
+    return {str(name) for _, name, _, _ in parts}
+
+
+# What must not happen ----------------------------------------------------------------------------
+
+
+def _without_earlier_outputs(jobs: list[Job], found: set[Path | None]) -> list[Job]:
+    """Leave out what an earlier run put beside its inputs: ``a_cutout.png`` next to ``a.jpg``.
+
+    Args:
+        found: files that were found in folders; what is named by itself is always an input.
+    """
+    stems = {
+        _identity(target): job.source.stem
+        for job in jobs
+        for target in job.targets.values()
+        if target is not None and job.source is not None
+    }
+
+    def earlier(job: Job) -> bool:
+        if job.source is None or job.source not in found:
+            return False
+        stem = stems.get(_identity(job.source), job.source.stem)
+        return stem != job.source.stem and job.source.stem.startswith(stem)
+
+    return [job for job in jobs if not earlier(job)]
 
 
 def _forbid_collisions(jobs: list[Job]) -> list[Job]:
@@ -368,19 +457,42 @@ def _forbid_collisions(jobs: list[Job]) -> list[Job]:
             if key in sources:
                 why = f"would overwrite the input {sources[key]}; give another name or folder with -o"
                 return Job(job.source, {}, f"{job.name}: the output {target} {why}")
-            rivals = [str(other.name) for other in writers[key] if other is not job]
-            if rivals:
-                return Job(
-                    job.source,
-                    {},
-                    f"{job.name} and {rivals[0]} would both be written to {target}, so neither is; use a "
-                    "template that tells them apart: -o 'OUT/{stem}_{suffix}.png'",
-                )
+            if len(writers[key]) > 1:
+                return Job(job.source, {}, _collision(writers[key], target))
         return job
 
     return [check(job) for job in jobs]
 
 
+def _collision(rivals: list[Job], target: Path) -> str:
+    names = ", ".join(rival.name for rival in rivals[:3]) + (" and more" if len(rivals) > 3 else "")
+    suffixes = {rival.source.suffix for rival in rivals if rival.source is not None}
+    way = "{stem}_{suffix}.png" if len(suffixes) == len(rivals) else "{folder}_{stem}_{suffix}.png"
+    return (
+        f"{names} would all be written to {target}, so none is; use a template that tells them apart: "
+        f"-o 'OUT/{way}'"
+    )
+
+
+def _check_folders(job: Job) -> Job:
+    """A job whose outputs have no place to go fails before it costs any work."""
+    for target in job.targets.values():
+        folder = Path() if target is None else target.parent
+        while not os.path.lexists(folder) and folder != folder.parent:
+            folder = folder.parent
+        if not os.path.isdir(folder):
+            why = f"cannot write into {folder}: it is not a folder; give another with -o"
+            return Job(job.source, {}, why)
+        if target is not None and not os.access(folder, os.W_OK | os.X_OK):
+            why = f"cannot write into the folder {folder}: permission denied; give another with -o"
+            return Job(job.source, {}, why)
+    return job
+
+
 def _identity(path: Path) -> str:
-    """One text per file, whichever way it is written."""
-    return os.path.normcase(path.resolve())
+    """One text per file, whichever way it is written, also through links."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return os.path.normcase(os.path.realpath(path))
+    return f"{state.st_dev}:{state.st_ino}"

@@ -3,43 +3,70 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
+import textwrap
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from bgremove import __version__
-from bgremove.errors import BGRemoveError, OptionError
+from bgremove.console import Progress, printable, say, stop_on_ctrl_c
+from bgremove.errors import BGRemoveError, OptionError, UnknownRemoverError
 from bgremove.options import Params, Setting, settings
 
 if TYPE_CHECKING:
+    from bgremove.arrays import Trimap
     from bgremove.batch import Job, Outcome
+    from bgremove.pipeline import Settings
     from bgremove.registry import RemoverInfo
-    from bgremove.removers.base import Remover
+    from bgremove.removers.base import Device, Remover
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 GROUP, MODEL = "bgremove.group", "bgremove.model"
 
 
 class Group(click.Group):
-    """Prints the package's own errors as one sentence."""
+    """Answers every error with one sentence: what was wrong, and what to do."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # from printing; files and pictures have errors of their own
+            click.echo(f"Error: cannot write to standard output: {error.strerror or error}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else ctx.command_path
+            raise WrongOption(f"{error.format_message().rstrip('.')}; see {path} --help") from error
+        except (OptionError, UnknownRemoverError) as error:
+            raise WrongOption(printable(_with_flags(str(error)))) from error
         except BGRemoveError as error:
-            kind = WrongOption if isinstance(error, OptionError) else click.ClickException
-            raise kind(str(error)) from error
+            raise click.ClickException(printable(str(error))) from error
 
 
 class WrongOption(click.ClickException):
     """What was asked for makes no sense; exit status 2, as for click's own usage errors."""
 
     exit_code = 2
+
+
+def _with_flags(sentence: str) -> str:
+    """The names of settings as a user of the command line knows them: ``canny_low`` as ``--canny-low``."""
+    first, _, rest = sentence.partition(" ")
+    named = {setting.name: setting.flag for setting in _all_settings()}
+    rest = re.sub(r"(?<= )[a-z]+(_[a-z]+)+(?=[ ;,])", lambda word: named.get(word[0], word[0]), rest)
+    return f"{named.get(first, first)} {rest}"
 
 
 class SettingsCommand(click.Command):
@@ -66,11 +93,11 @@ class SettingsCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record:
+            if record and isinstance(parameter, click.Option):
                 sections.setdefault(getattr(parameter, "section", "Options"), []).append(record)
         for title, records in sections.items():
             with formatter.section(title):
-                formatter.write_dl(records)
+                formatter.write_dl(records, col_max=26)
 
 
 class SettingOption(click.Option):
@@ -85,12 +112,19 @@ class SettingOption(click.Option):
         else:
             # The text goes to the model as it is, so that every door answers a wrong value alike.
             attributes |= {"type": str, "metavar": _metavar(setting)}
+        self.values = [str(choice) for choice in setting.choices]
         super().__init__([flag, setting.name], **attributes)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The choices; any file for a background."""
+        if self.name == "background":
+            return [CompletionItem(incomplete, type="file")]
+        return [CompletionItem(value) for value in self.values if value.startswith(incomplete)]
 
 
 def setting_help(setting: Setting) -> str:
     """A setting's help with what it accepts and its default."""
-    facts = [] if setting.kind in ("bool", "text", "choice", "choices") else [setting.expected]
+    facts = [setting.span] if setting.span else []
     if setting.default is not None and setting.default != "":
         facts.append(f"default: {_plain(setting.default)}")
     return f"{setting.help}  [{'; '.join(facts)}]" if facts else setting.help
@@ -121,30 +155,39 @@ def _metavar(setting: Setting) -> str:
 
 
 def _model_in(args: Sequence[str]) -> str:
-    for index, argument in enumerate(args):
-        if argument in ("--model", "-m") and index + 1 < len(args):
-            return args[index + 1]
-        if argument.startswith("--model="):
-            return argument.partition("=")[2]
-        if argument.startswith("-m") and not argument.startswith("--") and len(argument) > 2:
-            return argument[2:]
-    return "auto"
+    """The last model named, as that is the one that counts."""
+    model = "auto"
+    for argument, following in zip(args, [*args[1:], "auto"], strict=True):
+        if argument == "--":
+            break
+        if argument in ("--model", "-m"):
+            model = following
+        elif argument.startswith("--model="):
+            model = argument.partition("=")[2]
+        elif argument.startswith("-m") and len(argument) > 2:
+            model = argument[2:]
+    return model
 
 
-def _setting_options(model: str) -> list[click.Parameter]:
-    from bgremove.errors import UnknownRemoverError
+def _groups() -> list[tuple[str, type[Params]]]:
+    """The settings that all models have in common, with their titles."""
     from bgremove.foreground import ForegroundParams
     from bgremove.io import WriteParams
     from bgremove.pipeline import OutputParams
     from bgremove.refine import RefineParams
+
+    return [
+        ("Result", OutputParams),
+        ("File", WriteParams),
+        ("Refinement and edges", RefineParams),
+        ("Edge colours", ForegroundParams),
+    ]
+
+
+def _setting_options(model: str) -> list[click.Parameter]:
     from bgremove.registry import remover_info
 
-    groups: list[tuple[str, type[Params], Any]] = [
-        ("Result", OutputParams, None),
-        ("File", WriteParams, None),
-        ("Refinement and edges", RefineParams, None),
-        ("Edge colours", ForegroundParams, None),
-    ]
+    groups: list[tuple[str, type[Params], Any]] = [(title, params, None) for title, params in _groups()]
     try:
         info = remover_info(model)
         groups.insert(0, (f"Settings of {info.name}", info.params, info.defaults))
@@ -157,11 +200,26 @@ def _setting_options(model: str) -> list[click.Parameter]:
     ]
 
 
+def _all_settings() -> list[Setting]:
+    from bgremove.registry import REMOVERS
+
+    groups = {params for _, params in _groups()} | {info.params for info in REMOVERS.values()}
+    return [setting for params in groups for setting in settings(params)]
+
+
 def _owners(flag: str) -> list[str]:
     from bgremove.registry import REMOVERS
 
     name = flag.lstrip("-").removeprefix("no-").replace("-", "_")
     return [info.name for info in REMOVERS.values() if name in info.params.model_fields]
+
+
+def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from bgremove.registry import ALIASES, REMOVERS
+
+    help_of = {**{name: f"means {meant}" for name, meant in ALIASES.items()}}
+    help_of |= {name: info.summary for name, info in REMOVERS.items()}
+    return [CompletionItem(name, help=text) for name, text in help_of.items() if name.startswith(incomplete)]
 
 
 @click.group(cls=Group, context_settings=CONTEXT)
@@ -176,30 +234,36 @@ def main() -> None:
     """
 
 
+FILE = click.Path(readable=False, path_type=Path)
+
+
 @main.command(cls=SettingsCommand)
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(readable=False))
 @click.option(
-    "-o", "--out", help="A file, a folder, a template ({stem} {model} {output} {suffix} {ext}), or - for "
-    "standard output; without it, beside the input"
+    "-o", "--out", type=click.Path(readable=False), metavar="OUT",
+    help="A file, a folder, a template ({stem} {folder} {suffix} {model} {output} {ext}), or - for standard "
+    "output; without it, a new file beside the input",
 )  # fmt: skip
-@click.option("-m", "--model", default="auto", metavar="NAME", help="See bgremove models  [default: auto]")
-@click.option("--model-file", type=Path, metavar="FILE", help="The model's file, instead of downloading it")
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where networks run"
-)
+    "-m", "--model", default="auto", metavar="NAME", shell_complete=_complete_model,
+    help="How to find the subject; bgremove models lists them  [default: auto]",
+)  # fmt: skip
+@click.option("--model-file", type=FILE, metavar="FILE", help="The model's file, instead of downloading it")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", metavar="auto|cpu|cuda",
+    help="Where networks run  [default: auto]",
+)  # fmt: skip
 @click.option("--preset", metavar="NAME", help="A named set of settings; see bgremove info MODEL")
 @click.option(
-    "--hint", type=Path, metavar="PICTURE",
-    help="For grabcut: white marks the subject, black the background, grey or transparent is undecided",
+    "--hint", type=FILE, metavar="PICTURE",
+    help="For grabcut: white marks the subject, black the background, all else is undecided",
 )  # fmt: skip
 @click.option("-r", "--recursive", is_flag=True, help="Take folders with their subfolders")
 @click.option(
     "--overwrite", "exists", flag_value="overwrite", help="Replace outputs that exist (never an input)"
 )
 @click.option("--skip-existing", "exists", flag_value="skip", help="Leave outputs that exist, do the others")
-@click.option(
-    "-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Pictures at a time  [default: up to 4]"
-)
+@click.option("-j", "--jobs", type=int, metavar="N", help="Pictures at a time  [1 to 64; default: up to 4]")
 @click.option(
     "--max-megapixels", type=float, default=None, metavar="N", help="Refuse larger pictures  [default: 100]"
 )
@@ -225,86 +289,132 @@ def remove(
     The settings below are those of the chosen model: add --model NAME to see another's.
     """
     from bgremove.batch import STREAM, plan_jobs, run_jobs
-    from bgremove.io import MAX_MEGAPIXELS, read_hint
+    from bgremove.io import MAX_MEGAPIXELS
     from bgremove.pipeline import Settings
 
     limit = MAX_MEGAPIXELS if max_megapixels is None else max_megapixels
+    if jobs is not None and not 1 <= jobs <= 64:
+        raise OptionError(f"--jobs must be a whole number from 1 to 64; got {jobs}")
     if not limit > 0:
-        raise OptionError(f"--max-megapixels must be above 0; got {limit:g}")
+        raise OptionError(f"--max-megapixels must be a number above 0; got {limit:g}")
     given = {name: value for name, value in values.items() if value is not None}
     plan = Settings.build(model, preset=preset, **given)
     if out is None and inputs == (STREAM,):
         out = STREAM
-    if out == STREAM and sys.stdout.isatty():
+    if out == STREAM and sys.stdout is not None and sys.stdout.isatty():
         raise OptionError("standard output is a terminal; send it to a file (> cutout.png) or give -o FILE")
-    todo = plan_jobs(inputs, out, plan, recursive=recursive)
-    workers = jobs or min(4, os.cpu_count() or 1)
-    said = threading.Lock()
-    made: list[Remover] = []
-
-    def remover() -> Remover:
-        with said:  # built once, by the first picture that needs it
-            if not made:
-                made.append(plan.create_remover(device, model_file))
-                if made[0].note and not quiet:
-                    _say(made[0].note)
-            return made[0]
-
-    outcomes = run_jobs(
-        todo,
-        remover,
-        plan,
-        exists=exists or "refuse",
-        workers=min(workers, len(todo)),
-        hint=None if hint is None else read_hint(hint),
-        max_megapixels=limit,
-    )
-    _report(outcomes, todo, quiet=quiet)
+    marked = None if hint is None else _read_hint(hint, model, limit)
+    todo = plan_jobs(inputs, out, plan, recursive=recursive, overwrite=exists == "overwrite")
+    with (
+        stop_on_ctrl_c(gently=len(todo) > 1) as stop,
+        Progress(len(todo), todo[0].name, quiet=quiet) as progress,
+    ):
+        outcomes = run_jobs(
+            todo,
+            _Shared(plan, device, model_file, progress, quiet=quiet),
+            plan,
+            exists=exists or "refuse",
+            workers=min(jobs or min(4, os.cpu_count() or 1), len(todo)),
+            hint=marked,
+            max_megapixels=limit,
+            stop=stop,
+        )
+        finished = _follow(outcomes, progress, quiet=quiet)
+    sys.exit(_report(finished, todo, quiet=quiet, stopped=stop.is_set()))
 
 
-def _report(outcomes: Iterable[Outcome], jobs: Sequence[Job], *, quiet: bool) -> None:
-    """Show progress, then the summary; leave with 1 if anything failed."""
-    from tqdm import tqdm
+class _Shared:
+    """The remover of a run: built once, by the first picture that needs it; if that fails, once too."""
 
-    count = {"done": 0, "skipped": 0, "failed": 0}
-    failures: list[str] = []
-    silent = quiet or len(jobs) < 2 or not sys.stderr.isatty()
-    bar = tqdm(total=len(jobs), unit="picture", disable=silent, file=sys.stderr, leave=False)
-    try:
-        with bar:
-            for outcome in outcomes:
-                count[outcome.status] += 1
-                bar.update()
-                bar.set_postfix(failed=count["failed"], refresh=False)
-                if outcome.status == "failed":
-                    failures.append(outcome.error)
-                    if os.environ.get("BGREMOVE_DEBUG") and outcome.exception:
-                        traceback.print_exception(outcome.exception)
-                for note in outcome.notes:
-                    if not quiet:
-                        tqdm.write(f"note: {note}", file=sys.stderr)
-    except KeyboardInterrupt:
-        left = len(jobs) - sum(count.values())
-        _say(f"stopped: {_summary(count)}, {left} left; run it again with --skip-existing to finish")
-        sys.exit(130)
-    for failure in failures:
-        _say(f"failed: {failure}")
-    if len(jobs) == 1 and count["done"] and not quiet:
-        for target in jobs[0].targets.values():
-            if target is not None:
-                _say(f"wrote {target}")
-    elif len(jobs) > 1 and not quiet:
-        _say(_summary(count))
-    if failures:
-        sys.exit(1)
+    def __init__(
+        self, plan: Settings, device: Device, model_file: Path | None, progress: Progress, *, quiet: bool
+    ) -> None:
+        self._plan, self._device, self._model_file = plan, device, model_file
+        self._progress, self._quiet = progress, quiet
+        self._lock = threading.Lock()
+        self._made: Remover | BGRemoveError | None = None
+
+    def __call__(self) -> Remover:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+        if isinstance(self._made, BGRemoveError):
+            raise self._made
+        return self._made
+
+    def _make(self) -> Remover | BGRemoveError:
+        self._progress.phase(f"loading {self._plan.model}")
+        try:
+            remover = self._plan.create_remover(self._device, self._model_file)
+        except BGRemoveError as error:
+            return error
+        finally:
+            self._progress.phase("")
+        if remover.note and not self._quiet:
+            say(remover.note)
+        return remover
 
 
-def _summary(count: dict[str, int]) -> str:
-    return ", ".join(f"{number} {status}" for status, number in count.items())
+def _follow(outcomes: Iterable[Outcome], progress: Progress, *, quiet: bool) -> list[Outcome]:
+    """Collect what becomes of the pictures, showing progress and notes on the way."""
+    finished: list[Outcome] = []
+    failed = 0
+    for outcome in outcomes:
+        finished.append(outcome)
+        failed += outcome.status == "failed"
+        progress.advance(failed)
+        for note in () if quiet else outcome.notes:
+            say(f"note: {note}")
+        if os.environ.get("BGREMOVE_DEBUG") and outcome.exception:
+            traceback.print_exception(outcome.exception)
+    return finished
 
 
-def _say(text: str) -> None:
-    click.echo(text, err=True)
+def _report(finished: Sequence[Outcome], jobs: Sequence[Job], *, quiet: bool, stopped: bool) -> int:
+    """Say what failed, then the summary; the exit status."""
+    for error, times in Counter(one.error for one in finished if one.status == "failed").items():
+        say(f"failed: {error}{f' ({times} pictures)' if times > 1 else ''}")
+    count = Counter(one.status for one in finished)
+    left = len(jobs) - len(finished)
+    if stopped and left:
+        say(f"stopped: {_summary(count)}, {left} left; run it again with --skip-existing to finish")
+        return 130
+    if len(jobs) > 1 and not quiet:
+        say(_summary(count))
+    elif not quiet and not count["failed"]:
+        word = "wrote {}" if count["done"] else "skipped: {} exists"
+        for target in filter(None, jobs[0].targets.values()):
+            say(word.format(target))
+    return 1 if count["failed"] else 0
+
+
+def _summary(count: Counter[Any]) -> str:
+    return ", ".join(f"{count[status]} {status}" for status in ("done", "skipped", "failed"))
+
+
+def _read_hint(path: Path, model: str, max_megapixels: float) -> Trimap:
+    """A hint from a picture: white 255, black 0, any other colour or transparent 128.
+
+    Raises:
+        OptionError: if the model takes no hint, or nothing is marked.
+    """
+    import numpy as np
+
+    from bgremove.io import read_frame
+    from bgremove.registry import remover_class, remover_info
+    from bgremove.removers.base import HintedRemover
+
+    if not issubclass(remover_class(remover_info(model)), HintedRemover):
+        raise OptionError(f"{model} takes no --hint; leave it out, or take --model grabcut")
+    frame = read_frame(path, max_megapixels=max_megapixels)
+    hint = np.full(frame.image.shape[:2], 128, np.uint8)
+    hint[frame.image.min(axis=2) >= 224] = 255
+    hint[frame.image.max(axis=2) <= 31] = 0
+    if frame.alpha is not None:
+        hint[frame.alpha < 0.5] = 128
+    if (hint == 128).all():
+        raise OptionError(f"--hint {path} marks nothing; paint the subject white and the background black")
+    return hint
 
 
 @main.command(short_help="List the models.")
@@ -314,16 +424,33 @@ def models() -> None:
 
     rows = [("NAME", "KIND", "SIZE", "HERE", "LICENCE", "FOR")]
     rows += [
-        (row.name, row.kind, _size(row), _here(row), row.license, row.summary) for row in REMOVERS.values()
+        (row.name, row.kind, _size(row), _here(row), _licence(row), row.summary) for row in REMOVERS.values()
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for row in rows:
         left = "  ".join(text.ljust(width) for text, width in zip(row[:5], widths, strict=True))
-        click.echo(f"{left}  {row[5]}")
+        click.echo(_fold(f"{left}  ", row[5]))
     click.echo()
     for alias, name in ALIASES.items():
         click.echo(f"{alias} means {name}.")
     click.echo("A network of your own: --model onnx:FILE. Settings of a model: bgremove info NAME.")
+    click.echo("* There is more to say about this licence: bgremove info NAME.")
+
+
+def _fold(left: str, text: str) -> str:
+    """`text` to the right of `left`, in lines that fit the terminal; as it is if this is none."""
+    width = shutil.get_terminal_size().columns - len(left)
+    if sys.stdout is None or not sys.stdout.isatty() or len(text) <= width:
+        return left + text
+    if width < 24:  # no room beside it
+        left, width = left.rstrip() + "\n    ", width + len(left) - 4
+    lines = textwrap.wrap(text, width)
+    return left + f"\n{' ' * len(left.rpartition(chr(10))[2])}".join(lines)
+
+
+def _licence(info: RemoverInfo) -> str:
+    name, more, _ = info.license.partition(" (")
+    return f"{name} *" if more else name
 
 
 def _size(info: RemoverInfo) -> str:
@@ -342,7 +469,7 @@ def _here(info: RemoverInfo) -> str:
 
 
 @main.command(short_help="Show a model's settings, presets, paper and licence.")
-@click.argument("model")
+@click.argument("model", shell_complete=_complete_model)
 def info(model: str) -> None:
     """Show a model's settings with ranges and defaults, its presets, paper and licence."""
     from bgremove.refine import RefineParams
@@ -358,11 +485,12 @@ def info(model: str) -> None:
         ]
     click.echo(row.name if row.name == model else f"{row.name} ({model})")
     for title, text in facts:
-        click.echo(f"  {title + ':':<10} {text}")
+        click.echo(_fold(f"  {title + ':':<10} ", text))
     click.echo("\nSettings (of bgremove remove, and by name in Python):")
     for setting in settings(row.params, row.defaults):
-        click.echo(f"  {setting.flag} {'' if setting.kind == 'bool' else _metavar(setting)}".rstrip())
-        click.echo(f"      {setting_help(setting)}")
+        shown = f"/ --no-{setting.flag[2:]}" if setting.kind == "bool" else _metavar(setting)
+        click.echo(f"  {setting.flag} {shown}")
+        click.echo(_fold("      ", setting_help(setting)))
     if row.params.presets:
         click.echo("\nPresets:")
     for name, values in row.params.presets.items():
@@ -374,7 +502,12 @@ def info(model: str) -> None:
 
 @main.command(short_help="Cut out the sample photographs.")
 @click.option(
-    "-o", "--out", type=Path, default=Path("bgremove-demo"), help="Folder  [default: bgremove-demo]"
+    "-o",
+    "--out",
+    type=FILE,
+    metavar="FOLDER",
+    default=Path("bgremove-demo"),
+    help="Folder  [default: bgremove-demo]",
 )
 def demo(out: Path) -> None:
     """Cut out the sample photographs and make a contact sheet. Needs no network."""

@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 import secrets
+import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -77,7 +78,7 @@ class WriteParams(Params):
         "auto", description="File format; auto goes by the output's name, or is PNG"
     )
     quality: int = Field(90, ge=1, le=100, description="JPEG, WebP and AVIF quality; 100 makes WebP lossless")
-    png_level: int = Field(3, ge=0, le=9, description="PNG compression: 0 is largest, 9 is slowest")
+    png_level: int = Field(4, ge=0, le=9, description="PNG compression: 0 is largest, 9 is slowest")
     strip: bool = Field(False, description="Drop EXIF, colour profile and resolution instead of keeping them")
 
 
@@ -249,15 +250,18 @@ def output_format(path: Path | None, wanted: str) -> FileFormat:
     """The format of an output: as wanted, else by its name, else PNG.
 
     Raises:
-        OptionError: if the name's extension is of no format that can be written.
+        OptionError: if the name's extension is of no format that can be written, or of another one.
     """
+    suffix = path.suffix.lower() if path is not None else ""
+    named = next((row for row in FORMATS.values() if suffix in row.extensions), None)
     if wanted != "auto":
+        if named not in (None, FORMATS[wanted]):
+            raise OptionError(f"{path} would hold {wanted.upper()}, not {suffix}; give one name or format")
         return FORMATS[wanted]
-    if path is None or not path.suffix:
+    if not suffix or path is None:
         return FORMATS["png"]
-    for row in FORMATS.values():
-        if path.suffix.lower() in row.extensions:
-            return row
+    if named is not None:
+        return named
     raise OptionError(
         f"cannot write {path.name}: {path.suffix} is no format written here; name it "
         f"{', '.join(row.extensions[0] for row in FORMATS.values())}, or add --format"
@@ -313,9 +317,12 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:
     Raises:
         OutputError: if it exists and may not be overwritten, or cannot be written.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"cannot write {path}: it is a folder; give a file name")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OutputError(f"cannot write {path}: it is no regular file; give a file name, or - for a stream")
     temporary = path.with_name(f".bgremove-{secrets.token_hex(8)}.part")
+    _unfinished.add(temporary)
     try:
         with open(temporary, "xb") as file:
             file.write(data)
@@ -325,6 +332,17 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:
             raise
         raise OutputError(f"cannot write {path}: {error.strerror or error}; nothing was changed") from error
     finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        _unfinished.discard(temporary)
+
+
+_unfinished: set[Path] = set()
+
+
+def remove_unfinished() -> None:
+    """Remove the temporary files of all writes now going on, because the process ends."""
+    for temporary in list(_unfinished):
         with contextlib.suppress(OSError):
             temporary.unlink()
 
@@ -379,15 +397,22 @@ def _open_file(source: str | os.PathLike[str] | bytes, name: str) -> PILImage.Im
 
 def _head(path: Path, name: str) -> bytes:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode) and not path.is_dir():
+            # A pipe may keep us waiting for ever, and cannot be read twice.
+            raise ImageError(
+                f"{name} is no regular file; send it to standard input (bgremove remove - < FILE)"
+            )
         with open(path, "rb") as file:
             head = file.read(32)
     except IsADirectoryError:
         raise ImageError(f"{name} is a folder; give a picture") from None
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist; check the path") from None
+    except ImageError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{name} cannot be opened: {reason}") from None
+        raise ImageError(f"{name} cannot be opened: {reason}; check its permissions") from None
     if not head:
         raise ImageError(f"{name} is empty (0 bytes); give a picture")
     return head

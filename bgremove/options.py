@@ -115,12 +115,17 @@ class Setting:
                 return f"{self.count} numbers separated by commas"
         noun = "a whole number" if self.kind == "int" else "a number"
         if self.minimum is not None and self.maximum is not None:
-            return f"{noun} from {self.minimum:g} to {self.maximum:g}"
+            return f"{noun} from {self.span}"
+        return f"{noun} of {self.span}" if self.span else noun
+
+    @property
+    def span(self) -> str:
+        """The range in words, ``1 to 20`` or ``at least 0``; empty where there is none."""
+        if self.minimum is not None and self.maximum is not None:
+            return f"{self.minimum:g} to {self.maximum:g}"
         if self.minimum is not None:
-            return f"{noun} of at least {self.minimum:g}"
-        if self.maximum is not None:
-            return f"{noun} of at most {self.maximum:g}"
-        return noun
+            return f"at least {self.minimum:g}"
+        return f"at most {self.maximum:g}" if self.maximum is not None else ""
 
 
 def settings(params: type[Params], defaults: Mapping[str, Any] | None = None) -> tuple[Setting, ...]:

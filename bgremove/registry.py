@@ -238,8 +238,8 @@ def remover_info(name: str) -> RemoverInfo:
     if base not in REMOVERS or (":" in name and not REMOVERS[base].needs_file):
         known = [*ALIASES, *REMOVERS]
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UnknownRemoverError(f"unknown remover {name!r}; {hint}Known: {', '.join(known)}")
+        hint = f"did you mean {near[0]!r}? Known" if near else "known"
+        raise UnknownRemoverError(f"unknown remover {name!r}; {hint}: {', '.join(known)}")
     return REMOVERS[base]
 
 
@@ -286,9 +286,14 @@ def create_remover(
     if ":" in name:
         if model_file is not None:
             raise OptionError(f"give the model file once: {name!r} names one, model_file another")
-        info, model_file = replace(info, name=name), name.partition(":")[2]
-    module, _, attribute = info.target.partition(":")
-    remover: type[Remover] = getattr(importlib.import_module(module), attribute)
-    return remover.create(
+        info, model_file = replace(info, name=name), name.partition(":")[2] or None
+    return remover_class(info).create(
         info, params, device=device, model_file=None if model_file is None else Path(model_file)
     )
+
+
+def remover_class(info: RemoverInfo) -> type[Remover]:
+    """The class of a row, imported now; no model is loaded."""
+    module, _, attribute = info.target.partition(":")
+    found: type[Remover] = getattr(importlib.import_module(module), attribute)
+    return found

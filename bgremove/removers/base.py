@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from bgremove.arrays import Alpha, Image, Trimap
-from bgremove.errors import DeviceError
+from bgremove.errors import DeviceError, OptionError
 from bgremove.options import Params
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ class Remover(ABC):
 
         Raises:
             DeviceError: if `device` is ``cuda`` and this remover cannot use it.
+            OptionError: if there is a model file and this remover has none.
         """
+        if model_file is not None:
+            raise OptionError(f"{info.name} has no model file; leave out {model_file}, or take another model")
         if device == "cuda":
             raise DeviceError(f"{info.name} runs on the CPU only; leave out --device or take --device cpu")
         return cls(params)

@@ -180,7 +180,7 @@ class OnnxRemover(Remover):
         if info.weights is not None:
             path = fetch_weights(info.weights, name=info.name, model_file=model_file)
         elif model_file is None:
-            raise OptionError(f"{info.name} needs a model file: take {info.name}:FILE or --model-file FILE")
+            raise OptionError("onnx needs a model file: take onnx:FILE or --model-file FILE")
         else:
             path = model_file.expanduser()
         session, note = _open(path, device)
@@ -406,7 +406,7 @@ def _open(path: Path, device: Device) -> tuple[Any, str]:
     import onnxruntime
 
     if not path.is_file():
-        raise WeightsError(f"there is no model file {path}")
+        raise WeightsError(f"there is no model file {path}; check the path")
     available = onnxruntime.get_available_providers()
     if device == "cuda" and "CUDAExecutionProvider" not in available:
         raise DeviceError(

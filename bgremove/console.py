@@ -1,0 +1,108 @@
+"""What a command says while it works: one line each on stderr, progress on a terminal, Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+import click
+
+
+def printable(text: str) -> str:
+    """`text` on one line: line breaks, other control characters and broken letters are escaped."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def say(text: str) -> None:
+    """One line on stderr, above a progress bar if there is one."""
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):
+        click.echo(printable(text), err=True)
+
+
+class Progress:
+    """Shows on a terminal that work goes on: a bar for several pictures, seconds for a single one.
+
+    Silent where stderr is no terminal. Use as a context manager.
+    """
+
+    def __init__(self, total: int, name: str, *, quiet: bool = False) -> None:
+        from tqdm import tqdm
+
+        silent = quiet or sys.stderr is None or not sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            unit="picture",
+            disable=silent,
+            file=sys.stderr,
+            leave=False,
+            delay=1,
+            bar_format=None if total > 1 else "{desc}, {elapsed}",
+        )
+        self._over = threading.Event()
+        self._name = name if total == 1 else ""
+        self.phase("")
+
+    def phase(self, text: str) -> None:
+        """Say what is being done now."""
+        self._bar.set_description_str(printable(text or self._name), refresh=False)
+
+    def advance(self, failed: int) -> None:
+        """One picture more is over."""
+        self._bar.set_postfix(failed=failed, refresh=False)
+        self._bar.update()
+
+    def __enter__(self) -> Progress:
+        if not self._bar.disable:
+            threading.Thread(target=self._tick, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._bar.close()
+
+    def _tick(self) -> None:
+        while not self._over.wait(1):  # what is quicker shows nothing
+            self._bar.refresh()
+
+
+@contextlib.contextmanager
+def stop_on_ctrl_c(*, gently: bool) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, while the second ends the process at once.
+
+    Does nothing outside the main thread, where no signal arrives.
+
+    Args:
+        gently: if not, the first one ends the process, too.
+    """
+    stop = threading.Event()
+
+    def on_signal(*_: object) -> None:
+        if stop.is_set() or not gently:
+            _leave()
+        stop.set()
+        os.write(2, b"\nstopping after the pictures in work; Ctrl-C again stops at once\n")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _leave() -> None:
+    """End now, whatever the other threads do, with nothing half-written left behind."""
+    from bgremove.io import remove_unfinished
+
+    remove_unfinished()
+    with contextlib.suppress(OSError):
+        os.write(2, b"\nstopped\n")
+    os._exit(130)
