@@ -29,7 +29,7 @@ from bgremove.options import Params, split_settings
 from bgremove.refine import RefineParams, edge_radius, refine_alpha
 from bgremove.registry import create_remover, remover_info
 from bgremove.removers.base import Device, HintedRemover, Remover
-from bgremove.trimap import Box, alpha_to_trimap
+from bgremove.trimap import Box, alpha_to_trimap, bounding_box
 
 Output = Literal["cutout", "mask", "alpha", "composite", "trimap", "crop"]
 
@@ -179,8 +179,8 @@ class Cut:
 
     @property
     def empty(self) -> bool:
-        """True if there is no subject to see."""
-        return not bool((self.alpha > 0.5).any())
+        """True if there is no subject to see, also none to crop to."""
+        return bounding_box(self.alpha) is None
 
 
 def cut(frame: Frame, remover: Remover, settings: Settings, *, hint: Trimap | None = None) -> Cut:
