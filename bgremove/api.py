@@ -114,6 +114,7 @@ def predict_alpha(
     Args:
         image: (H, W, 3) uint8 RGB.
         model: a remover's name, or a remover.
+        device: ``auto``, ``cpu`` or ``cuda``.
         settings: the remover's own settings by name.
 
     Returns:

@@ -190,6 +190,8 @@ def cut(frame: Frame, remover: Remover, settings: Settings, *, hint: Trimap | No
 
     Args:
         frame: the picture.
+        remover: predicts the raw matte.
+        settings: of these, the refinement's and the foreground's are used.
         hint: (H, W) uint8, 255 on the subject and 0 on the background, for removers that take one.
 
     Raises:
@@ -221,6 +223,9 @@ def render(result: Cut, output: Output, settings: Settings, *, window: Box | Non
     """One output of a separated subject, (H, W), (H, W, 3) or (H, W, 4) uint8.
 
     Args:
+        result: the separated subject.
+        output: what to make of it.
+        settings: of these, the output's and the background are used.
         window: where to cut, if anything is to be cut; the subject and its padding by default.
     """
     background = settings.background
@@ -283,6 +288,14 @@ def process(
     name: str = "",
 ) -> Processed:
     """All outputs of one file or array; animations frame by frame.
+
+    Args:
+        source: anything :func:`~bgremove.io.open_picture` takes, or what it gives.
+        remover: predicts the raw mattes.
+        settings: what is done after it, and which outputs are made.
+        hint: as for :func:`cut`.
+        max_megapixels: larger pictures are refused.
+        name: what messages call the source; a path's own name by default.
 
     Raises:
         BGRemoveError: any of the steps' errors, each with one sentence.
