@@ -5,7 +5,8 @@
 Both are given the same mask, a true matte shrunk to 320 px and back as a network would leave it, and
 make a cut-out of it: mask, trimap (over 240 and under 10, both eroded by 10 px), alpha, foreground,
 RGBA. Each run is a process of its own that first works on a tiny picture, so that neither imports nor
-compilation count; the two take turns. Memory is the peak of the whole process, imports included.
+compilation count; the two take turns. CPU seconds are those of all threads and say more than seconds
+on a busy machine. Memory is the peak of the whole process, imports included.
 
 ``--data`` holds ``alpha/`` and ``hair/`` with ``images/`` and ``masks/`` of equal stems. The timed
 pictures are enlarged (Lanczos) to ``--megapixels`` and given slight noise in place of the detail that
@@ -18,7 +19,6 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -102,12 +102,12 @@ def child(task: str, source: Path, result: Path) -> None:
     tiny = np.zeros((64, 64), np.uint8)
     tiny[:, 20:44], tiny[:, 44:] = 128, 255
     work(np.dstack([np.tile(side, (64, 1))] * 3), tiny)
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     output = work(image, given)
-    seconds = time.perf_counter() - start
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
     unit = 1024**2 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    np.savez(result, output=output, seconds=seconds, peak=peak)
+    np.savez(result, output=output, cost=[seconds, busy, peak])
 
 
 def run(python: str, task: str, image: Array, given: Array) -> dict[str, Array]:
@@ -153,25 +153,22 @@ def network_mask(matte: Array) -> Array:
 
 
 def measure_cost(python: str, data: Path, megapixels: float, runs: int) -> None:
-    print(f"{megapixels:g} MP, median of {runs}      seconds    peak MB")
+    print(f"{megapixels:g} MP, median of {runs}      seconds     CPU s   peak MB")
     for name in TIMED:
         image, matte = enlarge(*read(data / name), megapixels)
         mask = network_mask(matte)
         unknown = (trimap_of(mask, ERODE) == 128).mean()
-        costs: dict[str, list[tuple[float, float]]] = {"ours": [], "rembg": []}
+        costs: dict[str, list[Array]] = {"ours": [], "rembg": []}
         for _ in range(runs):
             for task, executable in (("ours", sys.executable), ("rembg", python)):
                 done = run(executable, task, image, mask)
-                costs[task].append((float(done["seconds"]), float(done["peak"])))
+                costs[task].append(done["cost"])
         print(f"{Path(name).stem}, {unknown:.0%} unknown")
-        middle = {
-            task: [statistics.median(column) for column in zip(*rows, strict=True)]
-            for task, rows in costs.items()
-        }
-        for task, (seconds, peak) in middle.items():
-            print(f"  {task:24} {seconds:9.2f} {peak:10.0f}")
-        ratios = [middle["ours"][i] / middle["rembg"][i] for i in (0, 1)]
-        print(f"  {'ratio':24} {ratios[0]:9.3f} {ratios[1]:10.3f}", flush=True)
+        middle = {task: np.median(rows, axis=0) for task, rows in costs.items()}
+        for task, (seconds, busy, peak) in middle.items():
+            print(f"  {task:22} {seconds:9.2f} {busy:9.2f} {peak:9.0f}")
+        ratios = middle["ours"] / middle["rembg"]
+        print(f"  {'ratio':22} {ratios[0]:9.3f} {ratios[1]:9.3f} {ratios[2]:9.3f}", flush=True)
 
 
 def measure_error(python: str, data: Path, widths: list[int]) -> None:

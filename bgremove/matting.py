@@ -20,8 +20,10 @@ from bgremove.tiles import Tile, Window, each_tile
 Floats = npt.NDArray[np.float64]
 
 _COARSEST = 32  # pixels: a picture no longer than this is solved exactly
-_SMALL = 256  # pixels: a picture no longer than this gets many steps, as they cost next to nothing
-_MARGIN = 32  # pixels read around a tile: further off, a few steps have no effect (under 1e-3)
+# Pixels on the long side up to which a row holds; steps; the smallest eigenvalue that they damp; pixels
+# read around a tile, even, beyond which so many steps have next to no effect. Small pictures cost
+# little, so they get more. The first row's tile is the whole picture.
+_PLANS = ((256, 32, 0.001, 0), (1024, 8, 0.01, 32), (math.inf, 4, 0.03, 20))
 _TIE = 1e-6  # weight of staying at the start: keeps the system definite despite rounding
 _STEADY = 1e-4  # regularisation of the colour lines that enlarge a matte, against their noise
 
@@ -139,7 +141,7 @@ def _solve(image: Image, trimap: Trimap, epsilon: float, size: int) -> Alpha:
     # Known are only those whose four pixels all are known, and alike.
     small_trimap[(small_trimap > 0) & (small_trimap < 255)] = 128
     small = _solve(small_image, small_trimap, epsilon, size)
-    steps, slowest = (32, 0.001) if max(trimap.shape) <= _SMALL else (8, 0.01)
+    longest, steps, slowest, margin = next(plan for plan in _PLANS if max(trimap.shape) <= plan[0])
     alpha = _known(trimap)
 
     def work(part: Tile) -> None:
@@ -148,8 +150,8 @@ def _solve(image: Image, trimap: Trimap, epsilon: float, size: int) -> Alpha:
         better = _improve(image[outer], trimap[outer], start, epsilon, steps, slowest)
         alpha[_double(part.inner)] = better[_double(part.within)]
 
-    side = _SMALL if max(trimap.shape) <= _SMALL else size
-    each_tile(work, small_trimap == 128, size=side // 2, margin=_MARGIN // 2)
+    side = int(longest) if margin == 0 else size
+    each_tile(work, small_trimap == 128, size=side // 2, margin=margin // 2)
     return alpha
 
 

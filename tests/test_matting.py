@@ -115,6 +115,15 @@ def test_tiles_do_not_show() -> None:
     assert difference[trimap == 128].mean() < 2e-5
 
 
+def test_tiles_do_not_show_in_large_pictures() -> None:
+    alpha = np.tile(hairy(200), (1, 6))
+    image, trimap = mixed(alpha)[0], band(alpha, 8)
+    difference = np.abs(
+        closed_form_alpha(image, trimap, tile=100) - closed_form_alpha(image, trimap, tile=1024)
+    )
+    assert difference.max() < 1 / 255
+
+
 def test_same_answer_every_time() -> None:
     alpha = hairy(300)
     image, trimap = mixed(alpha)[0], band(alpha, 8)
