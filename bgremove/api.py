@@ -18,6 +18,7 @@ from bgremove.errors import BGRemoveWarning, ImageError, OptionError
 from bgremove.io import (
     MAX_MEGAPIXELS,
     Source,
+    check_name,
     encode,
     frame_from_array,
     output_format,
@@ -147,6 +148,7 @@ def _target(x: object, to: str | Path | None, plan: Settings, *, overwrite: bool
         raise OptionError(f"{target} is the input itself; give another name")
     if target.exists() and not overwrite:
         raise OptionError(f"{target} exists; pass overwrite=True to replace it, or another to=")
+    check_name(target, plan.write.format)
     if output_format(target, plan.write.format).alpha == "none" and plan.transparent(output):
         raise OptionError(f"{target.name} cannot hold transparency; pass background='white', or name it .png")
     return target

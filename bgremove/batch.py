@@ -19,6 +19,7 @@ from bgremove.errors import BGRemoveError, ImageError, OptionError, OutputError
 from bgremove.io import (
     MAX_MEGAPIXELS,
     READABLE_EXTENSIONS,
+    check_name,
     encode,
     output_format,
     write_bytes,
@@ -96,16 +97,18 @@ def plan_jobs(
         jobs = _without_earlier_outputs(jobs, {item.path for item in found if item.relative is not None})
     for job in jobs:
         for output, target in job.targets.items():
-            check_transparency(target, settings, output)
+            check_format(target, settings, output)
     return [_check_folders(job) for job in _forbid_collisions(jobs)]
 
 
-def check_transparency(target: Path | None, settings: Settings, output: Output) -> None:
+def check_format(target: Path | None, settings: Settings, output: Output) -> None:
     """Raise what would fail in the end before any work is done.
 
     Raises:
-        OptionError: if the output can be see-through and its format cannot.
+        OptionError: if the output can be see-through and its format cannot, or its name is of another format.
     """
+    if target is not None:
+        check_name(target, settings.write.format)
     row = output_format(target, settings.write.format)
     if row.alpha == "none" and settings.transparent(output):
         raise OptionError(

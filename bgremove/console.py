@@ -75,7 +75,7 @@ class Progress:
 def stop_on_ctrl_c(*, gently: bool) -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets, while the second ends the process at once.
 
-    Does nothing outside the main thread, where no signal arrives.
+    Does nothing outside the main thread, where no signal arrives, and where Ctrl-C is ignored (``nohup``).
 
     Args:
         gently: if not, the first one ends the process, too.
@@ -88,7 +88,8 @@ def stop_on_ctrl_c(*, gently: bool) -> Iterator[threading.Event]:
         stop.set()
         os.write(2, b"\nstopping after the pictures in work; Ctrl-C again stops at once\n")
 
-    if threading.current_thread() is not threading.main_thread():
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         yield stop
         return
     before = signal.signal(signal.SIGINT, on_signal)

@@ -250,22 +250,37 @@ def output_format(path: Path | None, wanted: str) -> FileFormat:
     """The format of an output: as wanted, else by its name, else PNG.
 
     Raises:
-        OptionError: if the name's extension is of no format that can be written, or of another one.
+        OptionError: if the name's extension is of no format that can be written.
     """
-    suffix = path.suffix.lower() if path is not None else ""
-    named = next((row for row in FORMATS.values() if suffix in row.extensions), None)
     if wanted != "auto":
-        if named not in (None, FORMATS[wanted]):
-            raise OptionError(f"{path} would hold {wanted.upper()}, not {suffix}; give one name or format")
         return FORMATS[wanted]
-    if not suffix or path is None:
+    if path is None or not path.suffix:
         return FORMATS["png"]
+    named = _named_format(path)
     if named is not None:
         return named
     raise OptionError(
         f"cannot write {path.name}: {path.suffix} is no format written here; name it "
         f"{', '.join(row.extensions[0] for row in FORMATS.values())}, or add --format"
     )
+
+
+def check_name(path: Path, wanted: str) -> None:
+    """Refuse a name that says another format than is wanted, ``cutout.png`` for a JPEG.
+
+    Raises:
+        OptionError: if it does.
+    """
+    named = _named_format(path)
+    if wanted != "auto" and named not in (None, FORMATS[wanted]):
+        raise OptionError(
+            f"{path} would hold {wanted.upper()}; name it {path.stem}{FORMATS[wanted].extensions[0]}, or "
+            f"leave out the format {wanted}"
+        )
+
+
+def _named_format(path: Path) -> FileFormat | None:
+    return next((row for row in FORMATS.values() if path.suffix.lower() in row.extensions), None)
 
 
 def encode(
