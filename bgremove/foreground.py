@@ -89,7 +89,7 @@ def _blur_fusion(image: Image, alpha: Alpha) -> Image:
         part = image[tile.outer].astype(np.float32)
         # One matte per colour: NumPy broadcasts over three values at a time far more slowly.
         matte = cv2.merge([alpha[tile.outer]] * 3)
-        subject, background = _enlarge(far, tile.outer, shrink)
+        subject, background = (_enlarge(colours, tile.outer, shrink) for colours in far)
         subject = _correct(part, matte, subject, background)
         subject *= matte
         background *= 1 - matte
@@ -125,7 +125,8 @@ def _far_averages(image: Image, alpha: Alpha) -> tuple[tuple[Floats, Floats], in
 def _shrunk(array: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
     """Means of squares of `by` pixels; those at the right and the lower border are filled up."""
     height, width = array.shape[:2]
-    array = cv2.copyMakeBorder(array, 0, -height % by, 0, -width % by, cv2.BORDER_REPLICATE)
+    if height % by or width % by:
+        array = cv2.copyMakeBorder(array, 0, -height % by, 0, -width % by, cv2.BORDER_REPLICATE)
     size = (array.shape[1] // by, array.shape[0] // by)
     return cast("npt.NDArray[Any]", cv2.resize(array, size, interpolation=cv2.INTER_AREA))
 
@@ -152,19 +153,15 @@ def _correct(image: Floats, matte: Floats, subject: Floats, background: Floats) 
     return cast(Floats, np.clip(left_over, 0, 255, out=left_over))
 
 
-def _enlarge(pair: tuple[Floats, Floats], window: tuple[slice, slice], shrink: int) -> tuple[Floats, Floats]:
-    """The parts of two small pictures that lie under `window` of the full one, at full size, bilinear."""
-    rows, columns = window
-    # Pixel centres: x_small = (x + 1/2) / shrink - 1/2.
-    matrix = np.array(
-        [
-            [1 / shrink, 0, (columns.start + 0.5) / shrink - 0.5],
-            [0, 1 / shrink, (rows.start + 0.5) / shrink - 0.5],
-        ]
+def _enlarge(small: Floats, window: tuple[slice, slice], by: int) -> Floats:
+    """The part of `small` that lies under `window` of the full picture, at full size, bilinear."""
+    # One more pixel on each side, for those at the window's border to lie between two.
+    rows, columns = (slice(max(0, part.start // by - 1), -(-part.stop // by) + 1) for part in window)
+    piece = small[rows, columns]
+    size = (piece.shape[1] * by, piece.shape[0] * by)
+    large = cv2.resize(piece, size, interpolation=cv2.INTER_LINEAR)
+    inside = tuple(
+        slice(part.start - used.start * by, part.stop - used.start * by)
+        for part, used in zip(window, (rows, columns), strict=True)
     )
-    size = (columns.stop - columns.start, rows.stop - rows.start)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    first, second = (
-        cv2.warpAffine(small, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE) for small in pair
-    )
-    return first, second
+    return cast(Floats, large[inside])

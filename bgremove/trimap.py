@@ -43,12 +43,13 @@ def alpha_to_trimap(
     alpha = check_alpha(alpha)
     if width < 0:
         raise OptionError(f"width must be at least 0 pixels; got {width}")
-    trimap = np.full(alpha.shape, 128, np.uint8)
+    trimap = np.empty(alpha.shape, np.uint8)
 
     def work(tile: Tile) -> None:
-        part, result = alpha[tile.outer], trimap[tile.inner]
-        result[shrink_mask(part < background_below, width)[tile.within]] = 0
-        result[shrink_mask(part > foreground_above, width)[tile.within]] = 255
+        part = alpha[tile.outer]
+        background = shrink_mask(part < background_below, width)[tile.within].view(np.uint8)
+        foreground = shrink_mask(part > foreground_above, width)[tile.within].view(np.uint8)
+        trimap[tile.inner] = 128 + 128 * background + 127 * foreground  # 256 is 0 in uint8
 
     # What lies farther off than `width` does not count, so most tiles of a photo need no distances.
     each_tile(work, np.broadcast_to(np.True_, alpha.shape), size=256, margin=width + 1)
