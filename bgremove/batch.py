@@ -21,6 +21,7 @@ from bgremove.io import (
     READABLE_EXTENSIONS,
     check_name,
     encode,
+    make_folder,
     output_format,
     write_bytes,
 )
@@ -185,7 +186,7 @@ def _do(
         if target is None:
             _write_stream(data)
         else:
-            _make_folder(target.parent)
+            make_folder(target.parent)
             write_bytes(target, data, overwrite=exists != "refuse")
     hard = any(
         output_format(target, settings.write.format).alpha == "hard" and settings.transparent(output)
@@ -227,13 +228,6 @@ def _write_stream(data: bytes) -> None:
         sys.stdout.buffer.flush()
     except OSError as error:
         raise OutputError(f"cannot write to standard output: {error.strerror or error}") from error
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
 
 
 # Inputs ------------------------------------------------------------------------------------------
@@ -325,7 +319,7 @@ def _refuse_same_folder(inputs: Iterable[str], out: str | None) -> None:
     for text in inputs:
         if out is not None and os.path.isdir(out) and os.path.isdir(text) and os.path.samefile(text, out):
             raise OptionError(
-                f"{text} is both input and output; give another folder with -o, or leave -o out to write "
+                f"{text} is both input and output; give another folder with -o, or leave out -o to write "
                 "beside the inputs"
             )
 

@@ -39,7 +39,9 @@ class Group(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().main(*args, **kwargs)
-        except OSError as error:  # from printing; files and pictures have errors of their own
+        except OSError as error:  # files and pictures have errors of their own
+            if error.filename is not None:
+                raise
             click.echo(f"Error: cannot write to standard output: {error.strerror or error}", err=True)
             sys.exit(1)
 
@@ -157,7 +159,7 @@ def _metavar(setting: Setting) -> str:
 def _model_in(args: Sequence[str]) -> str:
     """The last model named, as that is the one that counts."""
     model = "auto"
-    for argument, following in zip(args, [*args[1:], "auto"], strict=True):
+    for argument, following in zip(args, [*args[1:], "auto"], strict=False):
         if argument == "--":
             break
         if argument in ("--model", "-m"):
@@ -372,7 +374,8 @@ def _follow(outcomes: Iterable[Outcome], progress: Progress, *, quiet: bool) -> 
 
 def _report(finished: Sequence[Outcome], jobs: Sequence[Job], *, quiet: bool, stopped: bool) -> int:
     """Say what failed, then the summary; the exit status."""
-    for error, times in Counter(one.error for one in finished if one.status == "failed").items():
+    failures = Counter(_sentence(one) for one in finished if one.status == "failed")
+    for error, times in failures.items():
         say(f"failed: {error}{f' ({times} pictures)' if times > 1 else ''}")
     count = Counter(one.status for one in finished)
     left = len(jobs) - len(finished)
@@ -386,6 +389,10 @@ def _report(finished: Sequence[Outcome], jobs: Sequence[Job], *, quiet: bool, st
         for target in filter(None, jobs[0].targets.values()):
             say(word.format(target))
     return 1 if count["failed"] else 0
+
+
+def _sentence(outcome: Outcome) -> str:
+    return _with_flags(outcome.error) if isinstance(outcome.exception, OptionError) else outcome.error
 
 
 def _summary(count: Counter[Any]) -> str:

@@ -14,7 +14,7 @@ from PIL import ImageDraw, ImageFont
 from bgremove.arrays import Image, Trimap
 from bgremove.background import Background, parse_background
 from bgremove.compositing import Pixels, alpha_to_bytes, checkerboard, composite
-from bgremove.io import FORMATS, encode, read_frame, read_hint, write_bytes
+from bgremove.io import FORMATS, encode, make_folder, read_frame, read_hint, write_bytes
 from bgremove.pipeline import Cut, Settings, cut
 
 
@@ -57,7 +57,7 @@ def run_demo(folder: Path, say: Callable[[str], object] = print) -> Path:
     Raises:
         OutputError: if the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     stars = parse_background(sample_path("stars.jpg"))
     rows: list[list[tuple[str, Image]]] = []
     for sample in SAMPLES:
