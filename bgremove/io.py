@@ -198,21 +198,29 @@ def read_frame(source: Source, *, max_megapixels: float = MAX_MEGAPIXELS) -> Fra
         return next(iter(picture))
 
 
-def read_hint(source: Source) -> Trimap:
+def read_hint(source: Source, *, max_megapixels: float = MAX_MEGAPIXELS) -> Trimap:
     """Where a user says the subject is, from a picture: a rough mask or strokes.
 
+    Args:
+        source: as for :func:`open_picture`.
+        max_megapixels: larger pictures are refused.
+
     Returns:
-        (H, W) uint8: 255 where the picture is white, 0 where it is black, 128 where it is anything
-        between or transparent.
+        (H, W) uint8: 255 where the picture is white, 0 where it is black, 128 where it has any other
+        colour or is transparent.
 
     Raises:
-        ImageError: as :func:`open_picture`.
+        ImageError: as :func:`open_picture`, or if nothing is marked.
     """
-    frame = read_frame(source)
-    grey = frame.image.max(axis=2)
-    hint = np.where(grey >= 224, 255, np.where(grey <= 32, 0, 128)).astype(np.uint8)
+    frame = read_frame(source, max_megapixels=max_megapixels)
+    hint = np.full(frame.image.shape[:2], 128, np.uint8)
+    hint[frame.image.min(axis=2) >= 224] = 255
+    hint[frame.image.max(axis=2) <= 32] = 0
     if frame.alpha is not None:
         hint[frame.alpha < 0.5] = 128
+    if (hint == 128).all():
+        name = source if isinstance(source, (str, os.PathLike)) else "the picture"
+        raise ImageError(f"{name} marks nothing as a hint; paint the subject white and the background black")
     return hint
 
 
@@ -373,9 +381,8 @@ def make_folder(folder: Path) -> None:
     except FileExistsError:
         raise OutputError(f"cannot write into {folder}: it is not a folder; give another") from None
     except OSError as error:
-        raise OutputError(
-            f"cannot make the folder {folder}: {error.strerror or error}; give another"
-        ) from error
+        why = error.strerror or error
+        raise OutputError(f"cannot make the folder {folder}: {why}; give another") from error
 
 
 def _move(temporary: Path, path: Path, *, overwrite: bool) -> None:
@@ -513,7 +520,9 @@ def _picture_of_pil(pil: PILImage.Image, name: str, close: Callable[[], None]) -
         width, height = height, width
     # Profiles of grey, CMYK and Lab pictures are used up in the conversion to RGB.
     icc = pil.info.get("icc_profile") if pil.mode in ("RGB", "RGBA", "P", "YCbCr") else None
-    frames = pages if animated else 1
+    # A PNG animation may begin with a picture for programs that show no animations.
+    first = 1 if animated and pages > 2 and pil.info.get("default_image") else 0
+    frames = pages - first if animated else 1
     return Picture(
         name=name,
         format=pil.format or "PIL",
@@ -522,20 +531,23 @@ def _picture_of_pil(pil: PILImage.Image, name: str, close: Callable[[], None]) -
         loop=_loop(pil),
         metadata=Metadata(exif, icc or None, _dpi(pil)),
         notes=tuple(notes),
-        _read=lambda: _frames_of_pil(pil, name, frames, close),
+        _read=lambda: _frames_of_pil(pil, name, range(first, first + frames), close),
         _close=close,
     )
 
 
-def _frames_of_pil(pil: PILImage.Image, name: str, frames: int, close: Callable[[], None]) -> Iterator[Frame]:
-    for index in range(frames):
+def _frames_of_pil(
+    pil: PILImage.Image, name: str, frames: range, close: Callable[[], None]
+) -> Iterator[Frame]:
+    moving = len(frames) > 1
+    for index in frames:
         with _reading(name):
-            if frames > 1:
+            if moving:
                 pil.seek(index)
             pil.load()
-            duration = float(pil.info.get("duration", 0) or 100) if frames > 1 else 0.0
+            duration = float(pil.info.get("duration", 0) or 100) if moving else 0.0
             image, alpha = _pil_arrays(_upright(pil), name)
-        if index == frames - 1:
+        if index == frames[-1]:
             close()  # a still's own pixels are not needed any more: a quarter of the memory
         yield Frame(image, alpha, duration)
 

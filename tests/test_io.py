@@ -430,6 +430,18 @@ def test_metadata_survives_remove(source: str, target: str, tmp_path: Path) -> N
                     assert written.info["dpi"] == pytest.approx((300, 300), abs=0.05)
 
 
+def test_metadata_of_heic() -> None:
+    file = io.BytesIO()
+    heif = pillow_heif.from_pillow(PILImage.fromarray(smooth()))
+    heif.save(file, exif=a_full_exif().tobytes(), icc_profile=srgb_profile())
+    with open_picture(file.getvalue()) as picture:
+        assert picture.size == (64, 48)
+        assert picture.metadata.icc == srgb_profile()
+        block = PILImage.Exif()
+        block.load(picture.metadata.exif or b"")
+    check_exif(block)
+
+
 def test_a_grey_picture_gets_no_rgb_profile(noise: Noise) -> None:
     data = encode([noise(5, 6)], FORMATS["png"], metadata=Metadata(icc=srgb_profile()))
     with PILImage.open(io.BytesIO(data)) as written:
@@ -501,6 +513,41 @@ def test_a_gif_that_plays_once_plays_once() -> None:
 def test_an_animation_needs_a_format_that_moves() -> None:
     with pytest.raises(OptionError, match="TIFF cannot hold an animation; write one of png, webp, gif"):
         bgremove.remove(an_animation("GIF"), "contour", format="tiff")
+
+
+@pytest.mark.parametrize("name", ["GIF", "WEBP", "PNG"])
+def test_transparent_animations_keep_their_transparency(name: str) -> None:
+    frames = np.zeros((4, 20, 40, 4), np.uint8)
+    for index, frame in enumerate(frames):
+        frame[5:15, 8 * index : 8 * index + 10] = (255, 0, 0, 255)
+    pictures = [PILImage.fromarray(frame) for frame in frames]
+    options: dict[str, Any] = {"lossless": True} if name == "WEBP" else {"disposal": 2}
+    data = file_of(pictures[0], name, save_all=True, append_images=pictures[1:], duration=50, **options)
+    with open_picture(data) as picture:
+        read = list(picture)
+    assert [frame.duration for frame in read] == [50] * 4
+    for frame, expected in zip(read, frames, strict=True):
+        assert frame.alpha is not None
+        np.testing.assert_array_equal(frame.alpha == 1, expected[..., 3] == 255)
+
+
+def test_the_still_in_front_of_a_png_animation_is_no_frame() -> None:
+    pictures = [PILImage.new("RGB", (20, 10), (60 * index, 0, 0)) for index in range(4)]
+    data = file_of(
+        pictures[0],
+        "PNG",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=[10, 20, 30],
+        default_image=True,
+    )
+    with open_picture(data) as picture:
+        assert picture.frames == 3
+        assert [(int(one.image[0, 0, 0]), one.duration) for one in picture] == [
+            (60, 10),
+            (120, 20),
+            (180, 30),
+        ]
 
 
 def test_cropped_frames_have_one_size() -> None:
