@@ -518,9 +518,9 @@ def test_an_animation_needs_a_format_that_moves() -> None:
 @pytest.mark.parametrize("name", ["GIF", "WEBP", "PNG"])
 def test_transparent_animations_keep_their_transparency(name: str) -> None:
     frames = np.zeros((4, 20, 40, 4), np.uint8)
-    for index, frame in enumerate(frames):
-        frame[5:15, 8 * index : 8 * index + 10] = (255, 0, 0, 255)
-    pictures = [PILImage.fromarray(frame) for frame in frames]
+    for index in range(4):
+        frames[index, 5:15, 8 * index : 8 * index + 10] = (255, 0, 0, 255)
+    pictures = [PILImage.fromarray(pixels) for pixels in frames]
     options: dict[str, Any] = {"lossless": True} if name == "WEBP" else {"disposal": 2}
     data = file_of(pictures[0], name, save_all=True, append_images=pictures[1:], duration=50, **options)
     with open_picture(data) as picture:
