@@ -19,13 +19,15 @@ from bgremove.errors import BGRemoveError, ImageError, OptionError, OutputError
 from bgremove.io import (
     MAX_MEGAPIXELS,
     READABLE_EXTENSIONS,
+    FileFormat,
     check_name,
     encode,
     make_folder,
+    open_picture,
     output_format,
     write_bytes,
 )
-from bgremove.pipeline import Output, Processed, Settings, process
+from bgremove.pipeline import Output, Settings, process
 from bgremove.removers.base import Remover
 
 Exists = Literal["refuse", "overwrite", "skip"]
@@ -180,38 +182,36 @@ def _do(
     if exists == "refuse":
         _refuse_existing(job)
     source = _read_stream() if job.source is None else job.source
-    done = process(source, remover(), settings, hint=hint, max_megapixels=max_megapixels, name=job.name)
+    formats = {output: output_format(target, settings.write.format) for output, target in job.targets.items()}
+    with open_picture(source, max_megapixels=max_megapixels, name=job.name) as picture:
+        if picture.frames > 1:
+            _check_animated(job, formats.values())
+        done = process(picture, remover(), settings, hint=hint)
     for output, target in job.targets.items():
-        data = _encode(done, output, target, settings)
+        frames, row = done.frames[output], formats[output]
+        data = encode(frames, row, settings.write, done.metadata, durations=done.durations, loop=done.loop)
         if target is None:
             _write_stream(data)
         else:
             make_folder(target.parent)
             write_bytes(target, data, overwrite=exists != "refuse")
-    hard = any(
-        output_format(target, settings.write.format).alpha == "hard" and settings.transparent(output)
-        for output, target in job.targets.items()
-    )
-    if hard:
+    if any(row.alpha == "hard" and settings.transparent(output) for output, row in formats.items()):
         return (*done.notes, f"{job.name}: GIF has no half-transparent pixels, so the edges are hard")
     return done.notes
+
+
+def _check_animated(job: Job, formats: Iterable[FileFormat]) -> None:
+    """Refuse before all the frames are cut out what :func:`encode` would refuse in the end."""
+    for row in formats:
+        if not row.animated:
+            why = f"which {row.name.upper()} cannot be; write PNG, WebP or GIF"
+            raise OptionError(f"{job.name} is animated, {why}")
 
 
 def _refuse_existing(job: Job) -> None:
     for target in job.targets.values():
         if target is not None and os.path.lexists(target):
             raise OutputError(f"{target} exists; add --overwrite to replace it, or --skip-existing")
-
-
-def _encode(done: Processed, output: Output, target: Path | None, settings: Settings) -> bytes:
-    return encode(
-        done.frames[output],
-        output_format(target, settings.write.format),
-        settings.write,
-        done.metadata,
-        durations=done.durations,
-        loop=done.loop,
-    )
 
 
 def _read_stream() -> bytes:

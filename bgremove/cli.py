@@ -400,28 +400,14 @@ def _summary(count: Counter[Any]) -> str:
 
 
 def _read_hint(path: Path, model: str, max_megapixels: float) -> Trimap:
-    """A hint from a picture: white 255, black 0, any other colour or transparent 128.
-
-    Raises:
-        OptionError: if the model takes no hint, or nothing is marked.
-    """
-    import numpy as np
-
-    from bgremove.io import read_frame
+    """The hint, if the model takes one; said before anything is downloaded."""
+    from bgremove.io import read_hint
     from bgremove.registry import remover_class, remover_info
     from bgremove.removers.base import HintedRemover
 
     if not issubclass(remover_class(remover_info(model)), HintedRemover):
         raise OptionError(f"{model} takes no --hint; leave it out, or take --model grabcut")
-    frame = read_frame(path, max_megapixels=max_megapixels)
-    hint = np.full(frame.image.shape[:2], 128, np.uint8)
-    hint[frame.image.min(axis=2) >= 224] = 255
-    hint[frame.image.max(axis=2) <= 31] = 0
-    if frame.alpha is not None:
-        hint[frame.alpha < 0.5] = 128
-    if (hint == 128).all():
-        raise OptionError(f"--hint {path} marks nothing; paint the subject white and the background black")
-    return hint
+    return read_hint(path, max_megapixels=max_megapixels)
 
 
 @main.command(short_help="List the models.")

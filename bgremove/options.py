@@ -202,7 +202,7 @@ def _sentence(params: type[Params], error: ValidationError) -> str:
     if name in params.model_fields and not first["type"].startswith(("value_error", "assertion")):
         setting = _setting(name, params.model_fields[name])
         value = first["input"]
-        if isinstance(value, list):
+        if isinstance(value, list) and setting.kind in ("numbers", "choices"):
             value = ",".join(map(str, value))
         return f"{name} must be {setting.expected}; got {value if isinstance(value, str) else repr(value)}"
     return str(first["msg"]).removeprefix("Value error, ")
