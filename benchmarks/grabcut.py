@@ -124,7 +124,7 @@ def fit(path: Path, count: int) -> list[dict[str, float]]:
         )
         area = found.size / found.size.sum()
         # Each picture counts once, those of small subjects more, and so do the fewer photos of people.
-        people = 2 if name.startswith(("ccp", "wankols")) else 1
+        people = 8 if name.startswith(("ccp", "wankols")) else 1
         regions.append(found)
         truths.append(shares)
         values.append(named)

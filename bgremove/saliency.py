@@ -35,63 +35,71 @@ _SMALLEST_SIDE = 8
 _REGIONS = 260
 
 FEATURES: dict[str, float] = {
-    "one": -0.656,
-    "barrier": 1.6,
-    "contrast": 2.35,
-    "connected": -0.911,
-    "unlike_bottom": -0.452,
-    "unlike_1": 0.208,
-    "unlike_2": 0.779,
-    "way_bottom": -0.248,
-    "way_1": 0.621,
-    "way_2": -0.143,
-    "bottom": 0.251,
-    "edge": -0.086,
-    "x": -2.19,
-    "x2": -1.64,
-    "y": 6.67,
-    "y2": -6.59,
-    "y3": -0.632,
-    "x2y": -1.2,
-    "x2y2": 4.51,
-    "light": -1.45,
-    "light2": 0.503,
-    "red": 1.29,
-    "yellow": -0.272,
-    "chroma": -0.675,
-    "sharp": -0.556,
-    "sharper": 0.713,
-    "skin": -0.121,
-    "faces": 1.06,
-    "faces_x": -1.45,
-    "faces_x2": 3.11,
-    "faces_y": 3.84,
-    "faces_bottom": 1.82,
+    "one": 1.53,
+    "barrier": 1.85,
+    "contrast": 2.14,
+    "connected": -1.11,
+    "unlike_bottom": -0.697,
+    "unlike_1": 0.308,
+    "unlike_2": 0.743,
+    "way_bottom": -0.316,
+    "way_1": 0.625,
+    "way_2": -0.253,
+    "bottom": 0.057,
+    "edge": -0.12,
+    "x": -4.14,
+    "x2": -0.145,
+    "y": 4.94,
+    "y2": -5.58,
+    "y3": 0.108,
+    "x2y": -1.35,
+    "x2y2": 5.58,
+    "light": -2.28,
+    "light2": 0.817,
+    "red": 1.5,
+    "yellow": -0.669,
+    "chroma": -0.306,
+    "sharp": -0.794,
+    "sharper": 0.925,
+    "skin": 0.35,
+    "faces": 0.974,
+    "faces_x": 2,
+    "faces_x2": -0.398,
+    "faces_y": 3.9,
+    "faces_bottom": 1.69,
 }
 CONTEXT: tuple[dict[str, float], ...] = (
     {
-        "one": 0.721,
-        "own": -0.489,
-        "colour": 0.276,
-        "colour_near": 0.381,
-        "place": 1.01,
-        "neighbours": 0.201,
-        "outlying": 0.53,
-        "coverage": -0.936,
-        "highest": -1.03,
-        "relative": 0.798,
+        "one": 0.987,
+        "own": -0.412,
+        "colour": 0.31,
+        "colour_near": 0.359,
+        "place": 0.788,
+        "neighbours": 0.162,
+        "outlying": 0.174,
+        "coverage": -0.768,
+        "highest": -1.25,
+        "beneath": 0.681,
+        "skin_beneath": 1.83,
+        "skin_around": -5.13,
+        "face": 0.298,
+        "relative": 0.768,
     },
     {
-        "one": -1.03,
-        "own": -0.156,
-        "colour": 0.03,
-        "colour_near": 0.457,
-        "place": 0.372,
-        "neighbours": 0.382,
-        "outlying": -0.12,
-        "coverage": -0.418,
-        "highest": 1.12,
-        "relative": 0.319,
+        "one": -0.991,
+        "own": -0.019,
+        "colour": 0.078,
+        "colour_near": 0.342,
+        "place": 0.27,
+        "neighbours": 0.33,
+        "outlying": -0.23,
+        "coverage": -0.386,
+        "highest": 1.1,
+        "beneath": 0.192,
+        "skin_beneath": 0.845,
+        "skin_around": -1.74,
+        "face": 0.094,
+        "relative": 0.357,
     },
 )
 
@@ -205,7 +213,7 @@ def features(regions: Regions, sharpness: Floats, border: float = 0.04) -> dict[
     x, y = np.abs(regions.x - 0.5) * 2, regions.y
     light, red, yellow = regions.colour.T / 50
     sharp = regions.mean(cv2.resize(sharpness, regions.labels.shape[::-1], interpolation=cv2.INTER_AREA))
-    skin = np.exp(-(((red - 0.32) / 0.18) ** 2) - ((yellow - 0.4) / 0.2) ** 2) * (light > 0.6)
+    skin = _skin(regions.colour)
     # Skin where faces are in portraits says of every region how subjects of that kind lie.
     faces = 8 * np.mean(skin * np.exp(-((x / 0.5) ** 2) - ((y - 0.35) / 0.25) ** 2))
     bottom = np.minimum(regions.sides[3], 10) / 10
@@ -284,6 +292,13 @@ def context(regions: Regions, likely: Floats) -> dict[str, Floats]:
         math.sqrt(share @ (v - m) ** 2) + 0.03 for v, m in ((regions.x, middle_x), (regions.y, middle_y))
     )
     outlying = ((regions.x - middle_x) / width) ** 2 + ((regions.y - middle_y) / height) ** 2
+    # A head stands on its body: how much of the column beneath is subject.
+    down = regions.y - regions.y[:, None]
+    across = regions.x - regions.x[:, None]
+    column = np.exp(-(across**2) / (2 * 0.06**2)) * (down > 0.02) * (down < 0.4)
+    beneath = column @ subject / (column @ regions.size + 20)
+    skin = _skin(regions.colour)
+    close, around = (np.exp(-distant / (2 * width**2)) for width in (0.05, 0.12))
     one = np.ones_like(own)
     return {
         "one": one,
@@ -295,8 +310,18 @@ def context(regions: Regions, likely: Floats) -> dict[str, Floats]:
         "outlying": np.minimum(outlying, 12) / 4,
         "coverage": one * math.log(subject.sum() / regions.size.sum() + 0.02),
         "highest": one * np.sort(likely)[-max(1, len(likely) // 20) :].mean(),
+        "beneath": beneath,
+        "skin_beneath": skin * beneath,
+        "skin_around": skin * (around @ (skin * regions.size)) / regions.size.sum() * 10,
+        "face": close @ (skin * beneath) / close.sum(axis=1),
         "relative": np.log(likely / max(float(likely.max()), 0.05) + 0.02),
     }
+
+
+def _skin(colour: Floats) -> Floats:
+    """How much each colour is that of skin."""
+    light, red, yellow = colour.T
+    return _floats(np.exp(-(((red - 16) / 9) ** 2) - ((yellow - 20) / 10) ** 2) * (light > 30))
 
 
 def logistic(values: dict[str, Floats], weights: dict[str, float]) -> Floats:

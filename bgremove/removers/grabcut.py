@@ -171,7 +171,7 @@ def _from_map(found: Alpha, reach: float) -> Labels:
     """Certain and probable labels from the map of the probable subject."""
     levels = np.round(found * 255).astype(np.uint8)
     otsu, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    middle = (0.12 + 0.48 * otsu / 255) * 4 ** (0.5 - reach)
+    middle = (0.12 + 0.4 * otsu / 255) * 4 ** (0.5 - reach)
     labels = np.full(found.shape, cv2.GC_BGD, np.uint8)
     labels[found > 0.3 * middle] = cv2.GC_PR_BGD
     labels[found > middle] = cv2.GC_PR_FGD
