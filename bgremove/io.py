@@ -12,6 +12,7 @@ import io
 import os
 import secrets
 import stat
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -694,7 +695,7 @@ def _encode_with_pillow(
     file = io.BytesIO()
     try:
         pictures[0].save(file, file_format.pillow, **options)
-    except (OSError, ValueError, OverflowError, RuntimeError) as error:
+    except (OSError, ValueError, OverflowError, RuntimeError, struct.error) as error:
         height, width = frames[0].shape[:2]
         raise OutputError(
             f"{file_format.name.upper()} cannot hold this picture of {width} x {height}: {error}; write PNG"

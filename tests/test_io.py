@@ -289,7 +289,7 @@ def test_cmyk_without_a_profile() -> None:
     inks = np.random.default_rng(0).integers(0, 256, (10, 12, 4), np.uint8)
     light = 1 - inks / 255
     expected = 255 * light[..., :3] * light[..., 3:]
-    read = read_image(file_of(PILImage.fromarray(inks, "CMYK"), "TIFF"))
+    read = read_image(file_of(PILImage.frombytes("CMYK", (12, 10), inks.tobytes()), "TIFF"))
     assert np.abs(read - expected).max() <= 2
     flat = PILImage.new("CMYK", (16, 16), (0, 128, 255, 20))
     read = read_image(file_of(flat, "JPEG", quality=95))
