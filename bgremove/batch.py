@@ -93,6 +93,8 @@ def plan_jobs(
     inputs = list(inputs)
     _refuse_same_folder(inputs, out)
     found = _without_repeats(_expand(inputs, recursive=recursive, skip=_folder(out)))
+    if all(item.problem for item in found):
+        return [item.problem for item in found if item.problem]
     several = len(found) > 1 or any(item.relative is not None for item in found)
     name = _namer(out, settings, several=several)
     jobs = [item.problem or Job(item.path, name(item)) for item in found]

@@ -1,0 +1,180 @@
+"""Planning which input becomes which output, and running the plan."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bgremove.arrays import Alpha, Image
+from bgremove.batch import Job, plan_jobs, run_jobs
+from bgremove.errors import OptionError
+from bgremove.options import Params
+from bgremove.pipeline import Settings
+from bgremove.removers.base import Remover
+from tests.cli_helpers import files, save_disc
+
+PLAN = Settings.build("contour")
+
+
+class Counting(Remover):
+    """Counts how many pictures are worked on at a time; may fail."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        super().__init__(Params())
+        self.error = error
+        self.now = self.most = self.all = 0
+        self.lock = threading.Lock()
+
+    def predict_alpha(self, image: Image) -> Alpha:
+        with self.lock:
+            self.now += 1
+            self.all += 1
+            self.most = max(self.most, self.now)
+        try:
+            if self.error is not None:
+                raise self.error
+            return (image[..., 0] > 128).astype("float32")
+        finally:
+            with self.lock:
+                self.now -= 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for index in range(8):
+        save_disc(tmp_path / "in" / f"{index}.png", 20, 30)
+    return tmp_path / "in"
+
+
+def targets(jobs: list[Job]) -> list[str]:
+    return [str(target) for job in jobs for target in job.targets.values()]
+
+
+def test_nothing_is_written_while_planning(folder: Path, tmp_path: Path) -> None:
+    before = files(tmp_path)
+    plan_jobs([str(folder)], f"{tmp_path}/deep/down/", PLAN)
+    assert files(tmp_path) == before and not (tmp_path / "deep").exists()
+
+
+def test_jobs_are_in_order_with_one_target_per_output(folder: Path) -> None:
+    plan = Settings.build("contour", output="alpha,mask", format="webp")
+    jobs = plan_jobs([str(folder)], "out", plan)
+    assert [job.source for job in jobs] == sorted(folder.iterdir())
+    assert targets(jobs)[:2] == ["out/0_alpha.webp", "out/0_mask.webp"]
+
+
+@pytest.mark.parametrize(
+    ("out", "expected"),
+    [
+        ("x.png", "x.png"),
+        ("x", "x/0.png"),
+        ("x/", "x/0.png"),
+        ("x/{stem}", "x/0.png"),
+        ("x/{stem}/", "x/0/0.png"),
+        ("{folder}-{stem}.{suffix}.webp", "in-0.png.webp"),
+        ("{model}_{output}.{ext}", "contour_cutout.png"),
+        ("{{x}}_{stem}.png", "{x}_0.png"),
+    ],
+)
+def test_where_one_file_goes(folder: Path, out: str, expected: str) -> None:
+    assert targets(plan_jobs([str(folder / "0.png")], out, PLAN)) == [expected]
+
+
+def test_a_folder_named_as_output_is_a_folder_whatever_its_name(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "v1.2").mkdir()
+    assert targets(plan_jobs([str(folder / "0.png")], str(tmp_path / "v1.2"), PLAN)) == [
+        str(tmp_path / "v1.2" / "0.png")
+    ]
+    with pytest.raises(OptionError, match="ending in /"):
+        plan_jobs([str(folder)], str(tmp_path / "v1.3"), PLAN)
+
+
+def test_the_name_of_a_model_is_fit_for_a_file(folder: Path) -> None:
+    plan = Settings.build("onnx:models/my net.onnx")
+    assert targets(plan_jobs([str(folder / "0.png")], "{stem}_{model}.png", plan)) == [
+        "0_onnx_models_my net.onnx.png"
+    ]
+
+
+def test_earlier_outputs_are_no_inputs_but_named_files_are(folder: Path) -> None:
+    made = save_disc(folder / "0_cutout.png")
+    names = [job.name for job in plan_jobs([str(folder)], None, PLAN)]
+    assert str(made) not in names and len(names) == 8
+    assert [job.name for job in plan_jobs([str(made)], None, PLAN)] == [str(made)]
+    # Under a name of the user's choice it might be a photo of its own: never overwritten.
+    template = f"{folder}/{{stem}}_cutout.png"
+    jobs = plan_jobs([str(folder)], template, PLAN, overwrite=True)
+    assert [job.name for job in jobs if "would overwrite the input" in job.problem] == [str(folder / "0.png")]
+
+
+def test_hidden_files_and_folders_are_left_alone(folder: Path) -> None:
+    save_disc(folder / ".hidden.png")
+    save_disc(folder / ".cache" / "x.png")
+    assert len(plan_jobs([str(folder)], "out", PLAN, recursive=True)) == 8
+
+
+def test_memory_is_bounded_by_the_workers(folder: Path, tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def jobs() -> Iterator[Job]:
+        for index, job in enumerate(plan_jobs([str(folder)], str(tmp_path / "out"), PLAN)):
+            taken.append(index)
+            yield job
+
+    remover = Counting()
+    for finished, outcome in enumerate(run_jobs(jobs(), lambda: remover, PLAN, workers=2), 1):
+        assert outcome.status == "done"
+        assert len(taken) <= finished + 2
+    assert remover.all == 8 and remover.most <= 2
+
+
+def test_the_remover_is_built_only_for_work(folder: Path, tmp_path: Path) -> None:
+    def never() -> Remover:
+        raise AssertionError("built without need")
+
+    (folder / "0.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    for name in range(1, 8):
+        save_disc(out / f"{name}.png")
+    jobs = plan_jobs([str(folder), "missing.png"], str(out), PLAN)
+    statuses = [outcome.status for outcome in run_jobs(jobs, never, PLAN, exists="skip")]
+    assert (statuses.count("skipped"), statuses.count("failed")) == (7, 2)
+    statuses = [outcome.status for outcome in run_jobs(jobs, never, PLAN)]
+    assert statuses.count("failed") == 9
+
+
+def test_stop_lets_running_jobs_end_and_starts_no_other(folder: Path, tmp_path: Path) -> None:
+    stop = threading.Event()
+    jobs = plan_jobs([str(folder)], str(tmp_path / "out"), PLAN)
+    outcomes = []
+    for outcome in run_jobs(jobs, Counting, PLAN, workers=2, stop=stop):
+        outcomes.append(outcome)
+        stop.set()
+    assert 1 <= len(outcomes) <= 3 and all(outcome.status == "done" for outcome in outcomes)
+    assert len(files(tmp_path / "out")) == len(outcomes)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [(MemoryError(), "needs more memory"), (RuntimeError("a bug"), "unexpected RuntimeError: a bug")],
+)
+def test_an_error_in_one_picture_names_it(
+    folder: Path, tmp_path: Path, error: Exception, sentence: str
+) -> None:
+    jobs = plan_jobs([str(folder / "0.png")], str(tmp_path / "out"), PLAN)
+    [outcome] = run_jobs(jobs, lambda: Counting(error), PLAN)
+    assert outcome.status == "failed" and outcome.exception is error
+    assert sentence in outcome.error and "0.png" in outcome.error
+    assert not (tmp_path / "out").exists()
+
+
+def test_skipping_needs_all_outputs(folder: Path, tmp_path: Path) -> None:
+    plan = Settings.build("contour", output="alpha,mask")
+    jobs = plan_jobs([str(folder / "0.png")], str(tmp_path / "out"), plan)
+    save_disc(tmp_path / "out" / "0_alpha.png")
+    assert [outcome.status for outcome in run_jobs(jobs, Counting, plan, exists="skip")] == ["done"]
+    assert set(files(tmp_path / "out")) == {"0_alpha.png", "0_mask.png"}
+    assert [outcome.status for outcome in run_jobs(jobs, Counting, plan, exists="skip")] == ["skipped"]
