@@ -297,7 +297,7 @@ def _pictures_in(folder: Path, *, recursive: bool, skip: Path | None) -> Iterato
                 found = True
                 yield _Item(path, path.relative_to(folder))
     for error in locked:
-        why = f"cannot be opened: {error.strerror or error}"
+        why = f"cannot be opened: {error.strerror or error}; check its permissions"
         yield _Item(folder, Path(), _failed(Path(error.filename), why))
     if not found and not locked:
         hint = "" if recursive else "; add --recursive for its subfolders"
