@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -138,13 +139,30 @@ def test_an_output_below_a_file(tmp_path: Path) -> None:
     assert files(tmp_path) == before
 
 
+# Root may write everywhere, so that the command gives its rights up once everything is imported.
+AS_NOBODY = """
+import os, sys
+from bgremove.cli import main
+source, warm, locked = sys.argv[1:]
+flags = ["remove", "--model", "contour", "--quiet", source, "-o"]
+main([*flags, warm], standalone_mode=False)
+if os.geteuid() == 0:
+    os.seteuid(65534)
+main([*flags, locked])
+"""
+
+
 @posix
-@pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root may write everywhere")
-def test_an_output_folder_without_permission(tmp_path: Path) -> None:
-    save_disc(tmp_path / "a.png")
-    (tmp_path / "locked").mkdir(mode=0o555)
-    result = remove_here(tmp_path / "a.png", "-o", tmp_path / "locked" / "x.png")
-    assert result.exit_code == 1 and is_one_sentence(result.stderr) and "permission denied" in result.stderr
+def test_an_output_folder_without_permission() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        place = Path(folder)
+        place.chmod(0o755)
+        save_disc(place / "a.png")
+        (place / "locked").mkdir(mode=0o555)
+        done = python_there(AS_NOBODY, place / "a.png", place / "warm.png", place / "locked" / "x.png")
+        assert done.returncode == 1 and is_one_sentence(done.stderr)
+        assert "permission denied" in done.stderr and not list((place / "locked").iterdir())
+        (place / "locked").chmod(0o755)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc takes no files")
