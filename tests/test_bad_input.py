@@ -141,11 +141,12 @@ def test_an_output_below_a_file(tmp_path: Path) -> None:
 
 # Root may write everywhere, so that the command gives its rights up once everything is imported.
 AS_NOBODY = """
-import os, sys
+import contextlib, os, sys
 from bgremove.cli import main
 source, warm, locked = sys.argv[1:]
 flags = ["remove", "--model", "contour", "--quiet", source, "-o"]
-main([*flags, warm], standalone_mode=False)
+with contextlib.suppress(SystemExit):
+    main([*flags, warm])
 if os.geteuid() == 0:
     os.seteuid(65534)
 main([*flags, locked])
@@ -161,6 +162,7 @@ def test_an_output_folder_without_permission() -> None:
         (place / "locked").mkdir(mode=0o555)
         done = python_there(AS_NOBODY, place / "a.png", place / "warm.png", place / "locked" / "x.png")
         assert done.returncode == 1 and is_one_sentence(done.stderr)
+        assert (place / "warm.png").exists()
         assert "permission denied" in done.stderr and not list((place / "locked").iterdir())
         (place / "locked").chmod(0o755)
 
