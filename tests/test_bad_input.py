@@ -163,7 +163,7 @@ def test_an_output_folder_without_permission() -> None:
         done = python_there(AS_NOBODY, place / "a.png", place / "warm.png", place / "locked" / "x.png")
         assert done.returncode == 1 and is_one_sentence(done.stderr)
         assert (place / "warm.png").exists()
-        assert "permission denied" in done.stderr and not list((place / "locked").iterdir())
+        assert "Permission denied" in done.stderr and not list((place / "locked").iterdir())
         (place / "locked").chmod(0o755)
 
 
