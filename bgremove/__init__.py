@@ -58,10 +58,9 @@ if TYPE_CHECKING:
     )
     from bgremove.registry import (
         REMOVERS,
-        RemoverInfo,
         create_remover,
     )
-    from bgremove.removers.base import Remover
+    from bgremove.removers.base import Remover, RemoverInfo
     from bgremove.trimap import Box, alpha_to_trimap, bounding_box
 
 _HOMES = {
@@ -80,7 +79,7 @@ _HOMES = {
     "Params": "options",
     "RefineParams": "refine",
     "Remover": "removers.base",
-    "RemoverInfo": "registry",
+    "RemoverInfo": "removers.base",
     "Settings": "pipeline",
     "UnknownRemoverError": "errors",
     "WeightsError": "errors",

@@ -26,11 +26,10 @@ if TYPE_CHECKING:
     from bgremove.arrays import Trimap
     from bgremove.batch import Job, Outcome
     from bgremove.pipeline import Settings
-    from bgremove.registry import RemoverInfo
-    from bgremove.removers.base import Device, Remover
+    from bgremove.removers.base import Device, Remover, RemoverInfo
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-GROUP, MODEL = "bgremove.group", "bgremove.model"
+MODEL = "bgremove.model"
 
 
 class Group(click.Group):

@@ -27,7 +27,7 @@ from bgremove.foreground import ForegroundParams, estimate_foreground
 from bgremove.io import MAX_MEGAPIXELS, Frame, Metadata, Picture, Source, WriteParams, open_picture
 from bgremove.options import Params, split_settings
 from bgremove.refine import RefineParams, edge_radius, refine_alpha
-from bgremove.registry import create_remover, remover_info
+from bgremove.registry import ALIASES, create_remover, remover_info
 from bgremove.removers.base import Device, HintedRemover, Remover
 from bgremove.trimap import Box, alpha_to_trimap, bounding_box
 
@@ -158,7 +158,7 @@ def _whose(model: str | Remover) -> tuple[str, type[Params], Mapping[str, Any]]:
     if isinstance(model, Remover):
         return type(model).__name__, type(model.params), {}
     info = remover_info(model)
-    return model, info.params, info.defaults
+    return ALIASES.get(model, model), info.params, info.defaults
 
 
 @dataclass(frozen=True)

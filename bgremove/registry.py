@@ -4,44 +4,17 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from bgremove.errors import DeviceError, OptionError, UnknownRemoverError
 from bgremove.options import Params
-from bgremove.removers.base import Device, Remover
+from bgremove.removers.base import Device, Remover, RemoverInfo
 from bgremove.removers.contour import ContourParams
 from bgremove.removers.grabcut import GrabCutParams
 from bgremove.removers.onnx import BIREFNET, ISNET, ISNET_ANIME, U2NET, OnnxParams
-from bgremove.weights import Weights, rembg_release
-
-Kind = Literal["classical", "network"]
-
-
-@dataclass(frozen=True)
-class RemoverInfo:
-    """What a menu, a README table and a test need, without loading the model.
-
-    Attributes:
-        target: ``module:class``, imported on first use.
-        defaults: values of `params` that differ for this row (a network's input size, say).
-        weights: the file it needs, or None.
-        needs_file: True if the user must name a model file.
-    """
-
-    name: str
-    kind: Kind
-    target: str
-    params: type[Params]
-    summary: str
-    license: str
-    paper: str
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    weights: Weights | None = None
-    needs_file: bool = False
-
+from bgremove.weights import rembg_release
 
 _ROWS = (
     RemoverInfo(

@@ -22,7 +22,8 @@ from bgremove.io import WriteParams
 from bgremove.options import Params, Setting, settings
 from bgremove.pipeline import OutputParams
 from bgremove.refine import RefineParams
-from bgremove.registry import ALIASES, REMOVERS, RemoverInfo
+from bgremove.registry import ALIASES, REMOVERS
+from bgremove.removers.base import RemoverInfo
 from tests.cli_helpers import (
     FAST,
     ROOT,

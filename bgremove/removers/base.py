@@ -1,20 +1,43 @@
-"""The small interface that every remover implements."""
+"""The small interface that every remover implements, and what the table says of each."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Any, Literal, Self
 
 from bgremove.arrays import Alpha, Image, Trimap
 from bgremove.errors import DeviceError, OptionError
 from bgremove.options import Params
-
-if TYPE_CHECKING:
-    from bgremove.registry import RemoverInfo
+from bgremove.weights import Weights
 
 Device = Literal["auto", "cpu", "cuda"]
+Kind = Literal["classical", "network"]
+
+
+@dataclass(frozen=True)
+class RemoverInfo:
+    """What a menu, a README table and a test need, without loading the model.
+
+    Attributes:
+        target: ``module:class``, imported on first use.
+        defaults: values of `params` that differ for this row (a network's input size, say).
+        weights: the file it needs, or None.
+        needs_file: True if the user must name a model file.
+    """
+
+    name: str
+    kind: Kind
+    target: str
+    params: type[Params]
+    summary: str
+    license: str
+    paper: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    weights: Weights | None = None
+    needs_file: bool = False
 
 
 class Remover(ABC):

@@ -22,7 +22,7 @@ import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, cast
+from typing import Any, Literal, NamedTuple, Self, cast
 
 import cv2
 import numpy as np
@@ -32,11 +32,8 @@ from pydantic import Field, field_validator
 from bgremove.arrays import Alpha, Image, check_image
 from bgremove.errors import BGRemoveError, BGRemoveWarning, DeviceError, OptionError, WeightsError
 from bgremove.options import Params
-from bgremove.removers.base import Device, Remover
+from bgremove.removers.base import Device, Remover, RemoverInfo
 from bgremove.weights import fetch_weights
-
-if TYPE_CHECKING:
-    from bgremove.registry import RemoverInfo
 
 Triple = tuple[float, float, float]
 Planes = npt.NDArray[np.float32]  # (C, H, W), what a network gives

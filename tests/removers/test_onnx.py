@@ -20,8 +20,9 @@ from onnx import TensorProto, helper
 
 from bgremove.arrays import Alpha, Image
 from bgremove.errors import BGRemoveError, BGRemoveWarning, DeviceError, ImageError, OptionError, WeightsError
-from bgremove.registry import REMOVERS, RemoverInfo, create_remover, remover_params
+from bgremove.registry import REMOVERS, create_remover, remover_params
 from bgremove.removers import onnx as module
+from bgremove.removers.base import RemoverInfo
 from bgremove.removers.onnx import OnnxParams, OnnxRemover, from_metadata, to_metadata
 from bgremove.weights import Weights, weights_path
 from tests.removers import onnx_models as models
