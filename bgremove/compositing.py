@@ -72,7 +72,7 @@ def cutout(foreground: Image, alpha: Alpha) -> Cutout:
         opacity = alpha_to_bytes(alpha[strip])
         result[strip] = cv2.copyTo(cv2.merge([*cv2.split(foreground[strip]), opacity]), opacity)
 
-    each_strip(work, alpha.shape[0])
+    each_strip(work, alpha.shape[0], rows=64)
     return result
 
 

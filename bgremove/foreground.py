@@ -80,7 +80,8 @@ def _visible(image: Image, alpha: Alpha) -> Image:
 
 def _blur_fusion(image: Image, alpha: Alpha) -> Image:
     foreground = _visible(image, alpha)
-    soft = (alpha > 0) & (alpha < 1)
+    soft = alpha > 0
+    soft &= alpha < 1
     if not soft.any():
         return foreground
     far, shrink = _far_averages(image, alpha)
@@ -117,7 +118,7 @@ def _far_averages(image: Image, alpha: Alpha) -> tuple[tuple[Floats, Floats], in
         rows[..., :3], rows[..., 3:6] = _shrunk(product, shrink), _shrunk(part, shrink)
         rows[..., 6] = _shrunk(matte, shrink)
 
-    each_strip(work, height, rows=32 * shrink)
+    each_strip(work, height, rows=8 * shrink)
     subject, mixed, matte = small[..., :3], small[..., 3:6], small[..., 6]
     return _ratios(subject, mixed - subject, matte, round(_FAR / shrink)), shrink
 

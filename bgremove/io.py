@@ -547,10 +547,10 @@ def _frames_of_pil(
                 pil.seek(index)
             pil.load()
             duration = float(pil.info.get("duration", 0) or 100) if moving else 0.0
-            image, alpha = _pil_arrays(_upright(pil), name)
+            frame = [Frame(*_pil_arrays(_upright(pil), name), duration)]
         if index == frames[-1]:
             close()  # a still's own pixels are not needed any more: a quarter of the memory
-        yield Frame(image, alpha, duration)
+        yield frame.pop()  # this generator must not hold it while it waits
 
 
 def _loop(pil: PILImage.Image) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -26,9 +26,10 @@ from bgremove.errors import OptionError
 from bgremove.foreground import ForegroundParams, estimate_foreground
 from bgremove.io import MAX_MEGAPIXELS, Frame, Metadata, Picture, Source, WriteParams, open_picture
 from bgremove.options import Params, split_settings
-from bgremove.refine import RefineParams, edge_radius, refine_alpha
+from bgremove.refine import RefineParams, edge_radius, refine_in_place
 from bgremove.registry import ALIASES, create_remover, remover_info
 from bgremove.removers.base import Device, HintedRemover, Remover
+from bgremove.tiles import give_back
 from bgremove.trimap import Box, alpha_to_trimap, bounding_box
 
 Output = Literal["cutout", "mask", "alpha", "composite", "trimap", "crop"]
@@ -204,8 +205,11 @@ def cut(frame: Frame, remover: Remover, settings: Settings, *, hint: Trimap | No
         seen = composite(image, np.full_like(image, 128), frame.alpha)
     alpha = _predict(remover, seen, hint)
     grain = remover.grain(*alpha.shape)
-    alpha = refine_alpha(seen, alpha, settings.refine, grain=grain)
-    foreground = estimate_foreground(image, alpha, settings.foreground.foreground)
+    alpha = refine_in_place(seen, alpha, settings.refine, grain)
+    give_back(alpha.size)
+    method = settings.foreground.foreground
+    foreground = image if method == "none" else estimate_foreground(image, alpha, method)
+    give_back(alpha.size)
     if frame.alpha is not None:
         alpha = alpha * frame.alpha
     return Cut(image, alpha, foreground, edge_radius(alpha, grain))
@@ -213,10 +217,13 @@ def cut(frame: Frame, remover: Remover, settings: Settings, *, hint: Trimap | No
 
 def _predict(remover: Remover, image: Image, hint: Trimap | None) -> Alpha:
     if hint is None:
-        return check_alpha(remover.predict_alpha(image), image.shape)
-    if not isinstance(remover, HintedRemover):
+        alpha = remover.predict_alpha(image)
+    elif isinstance(remover, HintedRemover):
+        alpha = remover.predict_alpha(image, hint)
+    else:
         raise OptionError("this remover takes no hint; leave it out, or use one that does (grabcut)")
-    return check_alpha(remover.predict_alpha(image, hint), image.shape)
+    alpha = check_alpha(alpha, image.shape)
+    return alpha if alpha.flags.writeable else alpha.copy()
 
 
 def render(result: Cut, output: Output, settings: Settings, *, window: Box | None = None) -> Pixels:
@@ -257,6 +264,19 @@ def render(result: Cut, output: Output, settings: Settings, *, window: Box | Non
 
 def _part(array: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
     return np.ascontiguousarray(array[box.top : box.bottom, box.left : box.right])
+
+
+def _cuts(
+    picture: Picture, remover: Remover, settings: Settings, hint: Trimap | None
+) -> Iterator[tuple[Cut, float]]:
+    """The subject of each frame, and how long it is shown."""
+    for frame in picture:
+        result, duration = cut(frame, remover, settings, hint=hint), frame.duration
+        del frame
+        if settings.background.kind != "blur":
+            # Nothing looks at the photo any more: let it go before the results need room.
+            result = dataclasses.replace(result, image=result.foreground)
+        yield result, duration
 
 
 @dataclass(frozen=True)
@@ -306,9 +326,7 @@ def process(
     if not isinstance(picture, Picture):
         picture = open_picture(picture, max_megapixels=max_megapixels, name=name)
     with picture:
-        results: Iterable[tuple[Cut, float]] = (
-            (cut(frame, remover, settings, hint=hint), frame.duration) for frame in picture
-        )
+        results: Iterable[tuple[Cut, float]] = _cuts(picture, remover, settings, hint)
         window = None
         if picture.frames > 1 and any(map(settings.crops, frames)):
             results = list(results)  # all frames are cut to one window, so all must be known first

@@ -89,10 +89,14 @@ def refine_alpha(
         MissingExtraError: if ``closed-form`` lacks PyMatting.
     """
     image, alpha = check_image(image), check_alpha(alpha, image.shape)
-    params = params or RefineParams()
+    return refine_in_place(image, alpha.copy(), params or RefineParams(), grain)
+
+
+def refine_in_place(image: Image, alpha: Alpha, params: RefineParams, grain: float) -> Alpha:
+    """As :func:`refine_alpha`, without its checks, and `alpha` may be written over."""
     if not alpha.any():
-        return np.zeros_like(alpha)
-    alpha = clean_regions(alpha.copy(), params)  # from here on it is written in place
+        return alpha
+    alpha = clean_regions(alpha, params)
     if params.edges != "none":
         alpha = sharpen_edges(image, alpha, params, grain=grain)
     stretch_levels(alpha, params.background_threshold, params.foreground_threshold)
