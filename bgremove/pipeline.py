@@ -26,10 +26,9 @@ from bgremove.errors import OptionError
 from bgremove.foreground import ForegroundParams, estimate_foreground
 from bgremove.io import MAX_MEGAPIXELS, Frame, Metadata, Picture, Source, WriteParams, open_picture
 from bgremove.options import Params, split_settings
-from bgremove.refine import RefineParams, edge_radius, refine_in_place
+from bgremove.refine import RefineParams, edge_radius, refine_alpha
 from bgremove.registry import ALIASES, create_remover, remover_info
 from bgremove.removers.base import Device, HintedRemover, Remover
-from bgremove.tiles import give_back
 from bgremove.trimap import Box, alpha_to_trimap, bounding_box
 
 Output = Literal["cutout", "mask", "alpha", "composite", "trimap", "crop"]
@@ -203,13 +202,11 @@ def cut(frame: Frame, remover: Remover, settings: Settings, *, hint: Trimap | No
     if frame.alpha is not None:
         # What lies under full transparency is noise to a remover; it sees grey there.
         seen = composite(image, np.full_like(image, 128), frame.alpha)
-    alpha = _predict(remover, seen, hint)
-    grain = remover.grain(*alpha.shape)
-    alpha = refine_in_place(seen, alpha, settings.refine, grain)
-    give_back(alpha.size)
+    grain = remover.grain(*image.shape[:2])
+    # The raw matte gets no name here, so that it can go as soon as the refinement has its copy.
+    alpha = refine_alpha(seen, _predict(remover, seen, hint), settings.refine, grain=grain)
     method = settings.foreground.foreground
     foreground = image if method == "none" else estimate_foreground(image, alpha, method)
-    give_back(alpha.size)
     if frame.alpha is not None:
         alpha = alpha * frame.alpha
     return Cut(image, alpha, foreground, edge_radius(alpha, grain))
@@ -217,13 +214,10 @@ def cut(frame: Frame, remover: Remover, settings: Settings, *, hint: Trimap | No
 
 def _predict(remover: Remover, image: Image, hint: Trimap | None) -> Alpha:
     if hint is None:
-        alpha = remover.predict_alpha(image)
-    elif isinstance(remover, HintedRemover):
-        alpha = remover.predict_alpha(image, hint)
-    else:
+        return check_alpha(remover.predict_alpha(image), image.shape)
+    if not isinstance(remover, HintedRemover):
         raise OptionError("this remover takes no hint; leave it out, or use one that does (grabcut)")
-    alpha = check_alpha(alpha, image.shape)
-    return alpha if alpha.flags.writeable else alpha.copy()
+    return check_alpha(remover.predict_alpha(image, hint), image.shape)
 
 
 def render(result: Cut, output: Output, settings: Settings, *, window: Box | None = None) -> Pixels:

@@ -89,14 +89,10 @@ def refine_alpha(
         MissingExtraError: if ``closed-form`` lacks PyMatting.
     """
     image, alpha = check_image(image), check_alpha(alpha, image.shape)
-    return refine_in_place(image, alpha.copy(), params or RefineParams(), grain)
-
-
-def refine_in_place(image: Image, alpha: Alpha, params: RefineParams, grain: float) -> Alpha:
-    """As :func:`refine_alpha`, without its checks, and `alpha` may be written over."""
+    params = params or RefineParams()
     if not alpha.any():
-        return alpha
-    alpha = clean_regions(alpha, params)
+        return np.zeros_like(alpha)
+    alpha = clean_regions(alpha.copy(), params)  # from here on it is written in place
     if params.edges != "none":
         alpha = sharpen_edges(image, alpha, params, grain=grain)
     stretch_levels(alpha, params.background_threshold, params.foreground_threshold)

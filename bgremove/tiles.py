@@ -7,13 +7,10 @@ memory that does not grow with the photo.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -77,27 +74,6 @@ def each_strip(work: Callable[[slice], None], height: int, *, rows: int = 256) -
     with ThreadPoolExecutor(_THREADS) as pool:
         for _ in pool.map(work, strips):
             pass
-
-
-def _find_trim() -> Any:
-    """The C library's ``malloc_trim``, or None where there is none."""
-    try:
-        return ctypes.CDLL("libc.so.6").malloc_trim if sys.platform == "linux" else None
-    except (OSError, AttributeError):  # another C library
-        return None
-
-
-_TRIM = _find_trim()
-
-
-def give_back(pixels: int) -> None:
-    """Let the system have the memory that worker threads have freed, after a photo over 4 MP.
-
-    The GNU C library keeps it for each thread apart, so that the next step's threads cannot use it:
-    tens of megabytes after every step. Does nothing elsewhere.
-    """
-    if pixels > 4_000_000 and _TRIM is not None:
-        _TRIM(0)
 
 
 def _tile(rows: slice, columns: slice, margin: int, height: int, width: int) -> Tile:

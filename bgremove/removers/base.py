@@ -72,7 +72,7 @@ class Remover(ABC):
 
     @abstractmethod
     def predict_alpha(self, image: Image) -> Alpha:
-        """Matte of the same height and width as `image`, float32 in [0, 1]; the caller's to write over.
+        """Matte of the same height and width as `image`, float32 in [0, 1].
 
         A picture without a subject gives zeros, never an error.
         """
