@@ -7,14 +7,14 @@ lock, so strips of rows are filtered and compressed in parallel.
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
+
+from bgremove.threads import map_on_threads
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -79,10 +79,9 @@ def _compressed(rows: Bytes, channels: int, level: int) -> Iterator[bytes]:
 
     checksum = 1
     yield b"\x78\x01"
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1, max(1, len(starts)))) as pool:
-        for data, part, size in pool.map(strip, starts):
-            checksum = _combine_adler32(checksum, part, size)
-            yield data
+    for data, part, size in map_on_threads(strip, starts):
+        checksum = _combine_adler32(checksum, part, size)
+        yield data
     yield struct.pack(">I", checksum)
 
 

@@ -6,15 +6,15 @@ Pillow writes either compressed TIFF (through libtiff, which fails on Exif and G
 from __future__ import annotations
 
 import io
-import os
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PILImage
 from PIL import TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from bgremove.threads import map_on_threads
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -40,9 +40,8 @@ def encode_tiff(
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     image = np.ascontiguousarray(pixels).reshape(height, width, channels)
     step = max(1, _STRIP_BYTES // (width * channels))
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        rows = [image[top : top + step] for top in range(0, height, step)]
-        strips = list(pool.map(lambda part: zlib.compress(_differences(part), level), rows))
+    rows = [image[top : top + step] for top in range(0, height, step)]
+    strips = list(map_on_threads(lambda part: zlib.compress(_differences(part), level), rows))
     sizes = [len(strip) for strip in strips]
     directory = ImageFileDirectory_v2()
     for tag, value in _exif_tags(exif).items():

@@ -7,18 +7,15 @@ memory that does not grow with the photo.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from bgremove.arrays import Mask
+from bgremove.threads import map_on_threads
 
 Window = tuple[slice, slice]
-
-_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -56,9 +53,8 @@ def tiles(needed: Mask, *, size: int = 512, margin: int) -> Iterator[Tile]:
 
 def each_tile(work: Callable[[Tile], None], needed: Mask, *, size: int = 512, margin: int) -> None:
     """Call `work` for every tile of :func:`tiles`, on all cores; it may write the tile's inner part."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for _ in pool.map(work, tiles(needed, size=size, margin=margin)):
-            pass
+    for _ in map_on_threads(work, tiles(needed, size=size, margin=margin)):
+        pass
 
 
 def each_strip(work: Callable[[slice], None], height: int, *, rows: int = 256) -> None:
@@ -71,9 +67,8 @@ def each_strip(work: Callable[[slice], None], height: int, *, rows: int = 256) -
         for strip in strips:
             work(strip)
         return
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for _ in pool.map(work, strips):
-            pass
+    for _ in map_on_threads(work, strips):
+        pass
 
 
 def _tile(rows: slice, columns: slice, margin: int, height: int, width: int) -> Tile:
