@@ -83,7 +83,7 @@ def remove(
     plan = Settings.build(model, preset=preset, background=background, **settings)
     if len(plan.outputs) > 1:
         raise OptionError(f"output must be one name here, as 'alpha'; got {', '.join(plan.outputs)}")
-    remover = model if isinstance(model, Remover) else _cached(model, plan.remover, device, model_file)
+    remover = model if isinstance(model, Remover) else _remover(model, plan.remover, device, model_file)
     target = _target(x, to, plan, overwrite=overwrite)
     done = process(x, remover, plan, hint=hint, max_megapixels=max_megapixels)
     for note in done.notes:
@@ -128,8 +128,20 @@ def predict_alpha(
     return remover.predict_alpha(check_image(image))
 
 
+def _remover(name: str, params: Params, device: Device, model_file: str | Path | None) -> Remover:
+    """The remover of that name, built again if the user's own model file has changed since."""
+    own = model_file if model_file is not None else name.partition(":")[2]
+    try:
+        state = os.stat(own) if own else None
+    except (OSError, ValueError):  # building it says why
+        state = None
+    return _cached(name, params, device, model_file, state and (state.st_mtime_ns, state.st_size))
+
+
 @functools.lru_cache(maxsize=2)
-def _cached(name: str, params: Params, device: Device, model_file: str | Path | None) -> Remover:
+def _cached(
+    name: str, params: Params, device: Device, model_file: str | Path | None, _: tuple[int, int] | None
+) -> Remover:
     """The last two removers built by name, so that a loop over pictures loads a network once."""
     return create_remover(name, params, device, model_file=model_file)
 

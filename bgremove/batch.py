@@ -22,7 +22,9 @@ from bgremove.io import (
     FileFormat,
     check_name,
     encode,
+    exists_already,
     make_folder,
+    no_transparency,
     open_picture,
     output_format,
     write_bytes,
@@ -116,10 +118,7 @@ def check_format(target: Path | None, settings: Settings, output: Output) -> Non
         check_name(target, settings.write.format)
     row = output_format(target, settings.write.format)
     if row.alpha == "none" and settings.transparent(output):
-        raise OptionError(
-            f"{target.name if target else row.name.upper()} cannot hold transparency; add a background "
-            "(--background white), or write PNG or WebP (--format png)"
-        )
+        raise no_transparency(target.name if target else row.name.upper())
 
 
 def run_jobs(
@@ -213,7 +212,7 @@ def _check_animated(job: Job, formats: Iterable[FileFormat]) -> None:
 def _refuse_existing(job: Job) -> None:
     for target in job.targets.values():
         if target is not None and os.path.lexists(target):
-            raise OutputError(f"{target} exists; add --overwrite to replace it, or --skip-existing")
+            raise exists_already(target)
 
 
 def _read_stream() -> bytes:

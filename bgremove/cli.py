@@ -218,7 +218,7 @@ def _owners(flag: str) -> list[str]:
 def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     from bgremove.registry import ALIASES, REMOVERS
 
-    help_of = {**{name: f"means {meant}" for name, meant in ALIASES.items()}}
+    help_of = {name: f"means {meant}" for name, meant in ALIASES.items()}
     help_of |= {name: info.summary for name, info in REMOVERS.items()}
     return [CompletionItem(name, help=text) for name, text in help_of.items() if name.startswith(incomplete)]
 

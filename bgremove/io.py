@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ from bgremove.errors import ImageError, MissingExtraError, OptionError, OutputEr
 from bgremove.options import Params
 from bgremove.png import encode_png
 from bgremove.tiff import encode_tiff
+
+if TYPE_CHECKING:
+    from PIL.ImageCms import ImageCmsTransform
 
 Pixels = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | PILImage.Image | npt.NDArray[Any]
@@ -317,10 +320,7 @@ def encode(
         metadata = Metadata()
     has_alpha = frames[0].ndim == 3 and frames[0].shape[2] == 4
     if has_alpha and file_format.alpha == "none":
-        raise OptionError(
-            f"{file_format.name.upper()} cannot hold transparency; add a background "
-            "(--background white), or write PNG or WebP (--format png)"
-        )
+        raise no_transparency(file_format.name.upper())
     if len(frames) > 1 and not file_format.animated:
         animated = ", ".join(row.name for row in FORMATS.values() if row.animated)
         raise OptionError(f"{file_format.name.upper()} cannot hold an animation; write one of {animated}")
@@ -333,6 +333,19 @@ def encode(
     if file_format.name == "tiff":
         return encode_tiff(frames[0], icc=metadata.icc, exif=metadata.exif, dpi=metadata.dpi)
     return _encode_with_pillow(frames, file_format, params, metadata, durations, loop)
+
+
+def no_transparency(name: str) -> OptionError:
+    """The error for a file or a format that cannot hold a see-through picture."""
+    return OptionError(
+        f"{name} cannot hold transparency; add a background (--background white), or write PNG or WebP "
+        "(--format png)"
+    )
+
+
+def exists_already(path: Path) -> OutputError:
+    """The error for an output that nobody allowed to replace."""
+    return OutputError(f"{path} exists; add --overwrite to replace it, or --skip-existing")
 
 
 def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:
@@ -393,10 +406,10 @@ def _move(temporary: Path, path: Path, *, overwrite: bool) -> None:
     try:
         os.link(temporary, path)  # unlike a rename, fails if somebody made the file meanwhile
     except FileExistsError:
-        raise OutputError(f"{path} exists; add --overwrite to replace it, or --skip-existing") from None
+        raise exists_already(path) from None
     except OSError:  # no hard links here
         if path.exists():
-            raise OutputError(f"{path} exists; add --overwrite to replace it, or --skip-existing") from None
+            raise exists_already(path) from None
         os.replace(temporary, path)
 
 
@@ -516,6 +529,8 @@ def _picture_of_pil(pil: PILImage.Image, name: str, close: Callable[[], None]) -
         exif = _exif_to_keep(pil)
     except Exception:  # foreign bytes can break the parser in any way
         notes.append(f"{name}: its EXIF data is damaged and is left out")
+    if _has_profile_of_its_own(pil) and _to_srgb(pil) is None:
+        notes.append(f"{name}: its colour profile cannot be used, so its colours may be a little off")
     width, height = pil.size
     if _orientation(pil) in (5, 6, 7, 8) and pil.format != "TIFF":  # Pillow turns these itself
         width, height = height, width
@@ -612,8 +627,9 @@ def _pil_arrays(pil: PILImage.Image, name: str) -> tuple[Image, Alpha | None]:
         image = np.ascontiguousarray(rgba[..., :3])
         opacity = rgba[..., 3]
         return image, None if opacity.min() == 255 else opacity.astype(np.float32) * np.float32(1 / 255)
-    if pil.mode in ("CMYK", "LAB", "L") and pil.info.get("icc_profile"):
-        pil = _through_profile(pil)
+    transform = _to_srgb(pil)
+    if transform is not None:
+        pil = transform.apply(pil)
     return _rgb_array(pil if pil.mode == "RGB" else pil.convert("RGB")), None
 
 
@@ -645,16 +661,22 @@ def _deep_grey(pil: PILImage.Image, name: str) -> Image:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def _through_profile(pil: PILImage.Image) -> PILImage.Image:
-    """CMYK, Lab or grey with a profile of its own as sRGB; as it is if the profile is no good."""
+def _has_profile_of_its_own(pil: PILImage.Image) -> bool:
+    """Is it CMYK, Lab or grey with a profile, which RGB pixels cannot keep?"""
+    return pil.mode in ("CMYK", "LAB", "L") and bool(pil.info.get("icc_profile"))
+
+
+def _to_srgb(pil: PILImage.Image) -> ImageCmsTransform | None:
+    """From such a profile to sRGB; None if there is none or it is no good."""
+    if not _has_profile_of_its_own(pil):
+        return None
     from PIL import ImageCms
 
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(pil.info["icc_profile"]))
-        converted = ImageCms.profileToProfile(pil, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), pil.mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return pil
-    return converted or pil
+        return None
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from bgremove.errors import (
     UnknownRemoverError,
 )
 from tests.conftest import Example, KnownRemover, soft_disc
+from tests.removers import onnx_models
 
 Noise = Callable[..., Image]
 
@@ -377,3 +378,20 @@ def test_memory_does_not_grow_with_calls(subject_file: Path) -> None:
         [sys.executable, "-W", "ignore", "-c", code, subject_file], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 8_000
+
+
+def test_a_network_that_was_exported_again_is_loaded_again(tmp_path: Path) -> None:
+    """Train, export, look, train on: the second look must show the second network."""
+    path = tmp_path / "net.onnx"
+    image = np.full((40, 40, 3), (255, 0, 0), np.uint8)
+
+    def matte() -> float:
+        settings: dict[str, Any] = {"mean": (0, 0, 0), "std": (1, 1, 1), "activation": "none"}
+        alpha = bgremove.remove(image, f"onnx:{path}", output="alpha", preset="raw", **settings)
+        return float(alpha.mean())
+
+    onnx_models.conv(path, [(1.0, 0.0, 0.0)])
+    assert matte() == 255
+    onnx_models.conv(path, [(0.5, 0.0, 0.0)])
+    os.utime(path, ns=(1, 1))
+    assert matte() == pytest.approx(128, abs=1)

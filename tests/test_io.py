@@ -366,8 +366,14 @@ def test_lab() -> None:
 
 def test_a_damaged_profile_is_no_reason_to_fail() -> None:
     flat = PILImage.new("CMYK", (16, 16), (0, 255, 0, 0))
-    read = read_image(file_of(flat, "TIFF", icc_profile=b"no profile at all" * 20))
-    assert np.abs(read - np.array([255, 0, 255])).max() <= 2
+    damaged = file_of(flat, "TIFF", icc_profile=b"no profile at all" * 20)
+    assert np.abs(read_image(damaged) - np.array([255, 0, 255])).max() <= 2
+    with open_picture(damaged, name="inks.tif") as picture:
+        assert picture.notes == (
+            "inks.tif: its colour profile cannot be used, so its colours may be a little off",
+        )
+    with open_picture(file_of(flat, "TIFF", icc_profile=cmyk_profile())) as picture:
+        assert picture.notes == ()
 
 
 # Reading: metadata ------------------------------------------------------------------------------------
