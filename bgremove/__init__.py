@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bgremove.errors import (
         BGRemoveError,
         BGRemoveWarning,
+        DataError,
         DeviceError,
         ImageError,
         MissingExtraError,
@@ -69,6 +70,7 @@ _HOMES = {
     "BGRemoveWarning": "errors",
     "Box": "trimap",
     "Cut": "pipeline",
+    "DataError": "errors",
     "DeviceError": "errors",
     "ForegroundParams": "foreground",
     "ImageError": "errors",
@@ -111,6 +113,7 @@ __all__ = [
     "BGRemoveWarning",
     "Box",
     "Cut",
+    "DataError",
     "DeviceError",
     "ForegroundParams",
     "ImageError",

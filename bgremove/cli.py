@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import re
 import shutil
 import sys
@@ -17,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from bgremove import __version__
+from bgremove import __version__, commands
 from bgremove.console import Progress, printable, say, stop_on_ctrl_c
 from bgremove.errors import BGRemoveError, OptionError, UnknownRemoverError
+from bgremove.flags import SectionedCommand, SettingOption, metavar, plain, setting_help
 from bgremove.options import Params, Setting, settings
 
 if TYPE_CHECKING:
@@ -32,8 +35,22 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 MODEL = "bgremove.model"
 
 
+COMMANDS = {module.name for module in pkgutil.iter_modules(commands.__path__)}
+"""The commands that live in ``bgremove.commands``, each in the module of its name."""
+
+
 class Group(click.Group):
-    """Answers every error with one sentence: what was wrong, and what to do."""
+    """Answers every error with one sentence, and loads the commands of ``bgremove.commands`` when used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *COMMANDS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module = importlib.import_module(f"bgremove.commands.{cmd_name}")
+            command: click.Command = getattr(module, cmd_name)
+            return command
+        return super().get_command(ctx, cmd_name)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -51,7 +68,7 @@ class Group(click.Group):
             path = error.ctx.command_path if error.ctx else ctx.command_path
             raise WrongOption(f"{error.format_message().rstrip('.')}; see {path} --help") from error
         except (OptionError, UnknownRemoverError) as error:
-            raise WrongOption(printable(_with_flags(str(error)))) from error
+            raise WrongOption(printable(_with_flags(str(error), _flag_names(self, ctx)))) from error
         except BGRemoveError as error:
             raise click.ClickException(printable(str(error))) from error
 
@@ -62,15 +79,22 @@ class WrongOption(click.ClickException):
     exit_code = 2
 
 
-def _with_flags(sentence: str) -> str:
+def _flag_names(group: click.Group, ctx: click.Context) -> dict[str, str]:
+    """Each setting's flag by its name: those of all models, and those of the command in work."""
+    named = {setting.name: setting.flag for setting in _all_settings()}
+    command = group.get_command(ctx, ctx.invoked_subcommand or "")
+    options = [] if command is None else [option for option in command.params if option.name]
+    return named | {str(option.name): option.opts[0] for option in options if option.opts[0][0] == "-"}
+
+
+def _with_flags(sentence: str, named: Mapping[str, str]) -> str:
     """The names of settings as a user of the command line knows them: ``canny_low`` as ``--canny-low``."""
     first, _, rest = sentence.partition(" ")
-    named = {setting.name: setting.flag for setting in _all_settings()}
     rest = re.sub(r"(?<= )[a-z]+(_[a-z]+)+(?=[ ;,])", lambda word: named.get(word[0], word[0]), rest)
     return f"{named.get(first, first)} {rest}"
 
 
-class SettingsCommand(click.Command):
+class SettingsCommand(SectionedCommand):
     """A command that has, besides its own options, a flag for each setting of the chosen model.
 
     The model is found in the arguments first; ``--help --model NAME`` shows that model's flags.
@@ -90,69 +114,14 @@ class SettingsCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *_setting_options(ctx.meta.get(MODEL, "auto"))]
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record and isinstance(parameter, click.Option):
-                sections.setdefault(getattr(parameter, "section", "Options"), []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records, col_max=26)
-
-
-class SettingOption(click.Option):
-    """A flag made from a :class:`~bgremove.options.Setting`, listed under a section of its own."""
-
-    def __init__(self, setting: Setting, section: str) -> None:
-        self.section = section
-        flag = setting.flag
-        attributes: dict[str, Any] = {"default": None, "help": setting_help(setting)}
-        if setting.kind == "bool":
-            flag = f"{flag}/--no-{flag[2:]}"
-        else:
-            # The text goes to the model as it is, so that every door answers a wrong value alike.
-            attributes |= {"type": str, "metavar": _metavar(setting)}
-        self.values = [str(choice) for choice in setting.choices]
-        super().__init__([flag, setting.name], **attributes)
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The choices; any file for a background."""
-        if self.name == "background":
-            return [CompletionItem(incomplete, type="file")]
-        return [CompletionItem(value) for value in self.values if value.startswith(incomplete)]
-
-
-def setting_help(setting: Setting) -> str:
-    """A setting's help with what it accepts and its default."""
-    facts = [setting.span] if setting.span else []
-    if setting.default is not None and setting.default != "":
-        facts.append(f"default: {_plain(setting.default)}")
-    return f"{setting.help}  [{'; '.join(facts)}]" if facts else setting.help
-
-
-def _plain(value: Any) -> str:
-    """A value as it is written on the command line."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, tuple):
-        return ",".join(map(_plain, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
 
 def _flags(values: Mapping[str, Any]) -> str:
     """Settings as the flags that say the same."""
     return " ".join(
         f"--{'' if value is not False else 'no-'}{name.replace('_', '-')}"
-        + ("" if isinstance(value, bool) else f" {_plain(value)}")
+        + ("" if isinstance(value, bool) else f" {plain(value)}")
         for name, value in values.items()
     )
-
-
-def _metavar(setting: Setting) -> str:
-    if setting.choices:
-        return "|".join(map(str, setting.choices))
-    return {"int": "N", "float": "X", "numbers": ",".join(["X"] * setting.count)}.get(setting.kind, "TEXT")
 
 
 def _model_in(args: Sequence[str]) -> str:
@@ -391,7 +360,9 @@ def _report(finished: Sequence[Outcome], jobs: Sequence[Job], *, quiet: bool, st
 
 
 def _sentence(outcome: Outcome) -> str:
-    return _with_flags(outcome.error) if isinstance(outcome.exception, OptionError) else outcome.error
+    if not isinstance(outcome.exception, OptionError):
+        return outcome.error
+    return _with_flags(outcome.error, {setting.name: setting.flag for setting in _all_settings()})
 
 
 def _summary(count: Counter[Any]) -> str:
@@ -480,7 +451,7 @@ def info(model: str) -> None:
         click.echo(_fold(f"  {title + ':':<10} ", text))
     click.echo("\nSettings (of bgremove remove, and by name in Python):")
     for setting in settings(row.params, row.defaults):
-        shown = f"/ --no-{setting.flag[2:]}" if setting.kind == "bool" else _metavar(setting)
+        shown = f"/ --no-{setting.flag[2:]}" if setting.kind == "bool" else metavar(setting)
         click.echo(f"  {setting.flag} {shown}")
         click.echo(_fold("      ", setting_help(setting)))
     if row.params.presets:

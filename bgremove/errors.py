@@ -3,6 +3,7 @@
 ::
 
     BGRemoveError
+    ├── DataError             a folder of pictures and masks cannot be used   (also ValueError)
     ├── ImageError            unreadable picture, wrong shape, dtype or range (also ValueError)
     ├── OptionError           a setting that is unknown or out of range       (also ValueError)
     ├── UnknownRemoverError   no remover of that name; lists the known ones   (also ValueError)
@@ -24,6 +25,10 @@ class BGRemoveError(Exception):
 
 class ImageError(BGRemoveError, ValueError):
     """A picture or an array cannot be used."""
+
+
+class DataError(BGRemoveError, ValueError):
+    """A data set, a folder of pictures and their masks, cannot be used."""
 
 
 class OptionError(BGRemoveError, ValueError):

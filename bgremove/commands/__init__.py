@@ -1,0 +1,1 @@
+"""The commands beside ``remove``: one module each, loaded when it is used."""

@@ -1,0 +1,1 @@
+"""Data sets for training: found, fetched, laid out as train/ and val/ with images/ and masks/."""

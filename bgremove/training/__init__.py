@@ -1,0 +1,1 @@
+"""Training a network of one's own. Needs the extra ``train`` (PyTorch, Lightning)."""
