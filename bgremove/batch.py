@@ -8,7 +8,7 @@ import os
 import string
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,9 @@ Exists = Literal["refuse", "overwrite", "skip"]
 
 STREAM = "-"
 """Standard input or output."""
+
+_TOGETHER: Mapping[Output, str] = {"mask": "mask_binary", "alpha": "mask_soft", "cutout": "foreground"}
+"""What the names of outputs end in where exactly these are asked for; else it is the output's own name."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,9 @@ def plan_jobs(
         out: a file, a folder (existing, ending in a separator, without a suffix, or needed because
             there are several inputs), a template with ``{stem}``, ``{folder}`` and ``{suffix}`` of the
             input, ``{model}``, ``{output}`` and ``{ext}``, ``-``, or None for a new file beside each input.
+            Several outputs are told apart by their names (``photo_mask.png``, ``photo_trimap.png``);
+            mask, alpha and cutout together, in any order and without a template, become
+            ``photo_mask_binary.png``, ``photo_mask_soft.png`` and ``photo_foreground.png``.
         recursive: take pictures in subfolders, too; their folders are made again under `out`.
         overwrite: will outputs that exist be replaced?
 
@@ -330,9 +336,10 @@ def _namer(
 ) -> Callable[[_Item], dict[Output, Path | None]]:
     outputs = settings.outputs
     extension = output_format(None, settings.write.format).extensions[0]
+    names = _TOGETHER if set(outputs) == set(_TOGETHER) else {output: output for output in outputs}
 
     def mark(output: Output) -> str:
-        return f"_{output}" if len(outputs) > 1 else ""
+        return f"_{names[output]}" if len(outputs) > 1 else ""
 
     if out == STREAM:
         if several or len(outputs) > 1:
@@ -340,7 +347,8 @@ def _namer(
         return lambda item: {outputs[0]: None}
     if out is None:
         return lambda item: {
-            output: _source(item).with_name(f"{_source(item).stem}_{output}{extension}") for output in outputs
+            output: _source(item).with_name(f"{_source(item).stem}_{names[output]}{extension}")
+            for output in outputs
         }
     if "{" in out:
         return lambda item: {output: _fill(out, item, output, settings, extension) for output in outputs}

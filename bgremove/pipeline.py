@@ -40,7 +40,8 @@ class OutputParams(Params):
     output: tuple[Output, ...] | None = Field(
         None,
         description="What to make; several with commas. Without it: the composite if there is a "
-        "background, else the cutout",
+        "background, else the cutout. mask,alpha,cutout together are named _mask_binary, _mask_soft "
+        "and _foreground",
     )
     background: str = Field("transparent", description="transparent, a colour, a picture's path, or blur")
     background_fit: Fit = Field("cover", description="How a background picture fills the frame")

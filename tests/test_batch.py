@@ -83,6 +83,33 @@ def test_where_one_file_goes(folder: Path, out: str, expected: str) -> None:
     assert targets(plan_jobs([str(folder / "0.png")], out, PLAN)) == [expected]
 
 
+@pytest.mark.parametrize("order", ["mask,alpha,cutout", "cutout,alpha,mask", "alpha,cutout,mask,alpha"])
+@pytest.mark.parametrize(
+    ("out", "start"), [(None, "{folder}/0"), ("x/", "x/0"), ("x", "x/0"), ("x/y.webp", "x/y")]
+)
+def test_mask_alpha_and_cutout_together(folder: Path, order: str, out: str | None, start: str) -> None:
+    jobs = plan_jobs([str(folder / "0.png")], out, Settings.build("contour", output=order))
+    extension = ".webp" if out == "x/y.webp" else ".png"
+    ends = {"mask": "mask_binary", "alpha": "mask_soft", "cutout": "foreground"}
+    start = start.format(folder=folder)
+    assert {output: str(target) for output, target in jobs[0].targets.items()} == {
+        output: f"{start}_{end}{extension}" for output, end in ends.items()
+    }
+
+
+@pytest.mark.parametrize("output", ["mask,alpha", "cutout,mask", "mask,alpha,cutout,trimap", "alpha,trimap"])
+def test_any_other_outputs_keep_their_own_names(folder: Path, output: str) -> None:
+    [job] = plan_jobs([str(folder / "0.png")], "x/", Settings.build("contour", output=output))
+    assert targets([job]) == [f"x/0_{name}.png" for name in output.split(",")]
+
+
+@pytest.mark.parametrize("template", ["x/{stem}_{output}.png", "x/{stem}.png"])
+def test_a_template_names_outputs_as_they_are_asked_for(folder: Path, template: str) -> None:
+    plan = Settings.build("contour", output="mask,alpha,cutout")
+    [job] = plan_jobs([str(folder / "0.png")], template, plan)
+    assert targets([job]) == ["x/0_mask.png", "x/0_alpha.png", "x/0_cutout.png"]
+
+
 def test_a_folder_named_as_output_is_a_folder_whatever_its_name(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "v1.2").mkdir()
     assert targets(plan_jobs([str(folder / "0.png")], str(tmp_path / "v1.2"), PLAN)) == [

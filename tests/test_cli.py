@@ -179,6 +179,29 @@ def test_several_outputs_in_a_folder(disc: Path, tmp_path: Path) -> None:
     assert modes == {"cutout": (4,), "composite": (3,), "crop": (3,), "mask": (), "alpha": (), "trimap": ()}
 
 
+def test_mask_alpha_and_cutout_together(disc: Path, tmp_path: Path) -> None:
+    result = remove_here(disc, "-o", f"{tmp_path}/out/", "--output", "mask,alpha,cutout")
+    assert result.exit_code == 0, result.stderr
+    made = {name: decode(data) for name, data in files(tmp_path / "out").items()}
+    assert set(made) == {"disc_mask_binary.png", "disc_mask_soft.png", "disc_foreground.png"}
+    binary, soft = made["disc_mask_binary.png"], made["disc_mask_soft.png"]
+    assert set(np.unique(binary)) == {0, 255} and len(np.unique(soft)) > 2
+    np.testing.assert_array_equal(binary == 255, soft > 127)
+    foreground = made["disc_foreground.png"]
+    np.testing.assert_array_equal(foreground[..., 3], soft)
+    assert foreground[48, 64, :3].tolist() == [240, 200, 60]
+    names = bgremove_here("remove", "--help").stdout
+    assert all(end in names for end in ("_mask_binary", "_mask_soft", "_foreground"))
+
+
+def test_a_second_run_knows_the_names_of_mask_alpha_and_cutout(disc: Path) -> None:
+    args = (disc.parent, "--output", "cutout,mask,alpha")
+    assert remove_here(*args).exit_code == 0
+    again = remove_here(*args, "--skip-existing")
+    assert again.exit_code == 0, again.stderr
+    assert again.stderr.count("skipped: ") == 3 and len(files(disc.parent)) == 4
+
+
 def test_several_outputs_to_one_name(disc: Path, tmp_path: Path) -> None:
     assert remove_here(disc, "-o", tmp_path / "x.png", "--output", "mask,alpha").exit_code == 0
     assert {"x_mask.png", "x_alpha.png"} <= set(files(tmp_path))
