@@ -78,7 +78,7 @@ def append_history(path: Path, row: Mapping[str, float]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows([*kept, {name: _cell(value) for name, value in row.items()}])
+    writer.writerows([*kept, {name: _cell(float(value)) for name, value in row.items()}])
     make_folder(path.parent)
     write_bytes(path, text.getvalue().encode(), overwrite=True)
 
@@ -87,14 +87,14 @@ def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """The names of the columns, and each row's cells as they are written."""
     try:
         text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
+        lines = [line for line in csv.reader(text.splitlines()) if line]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        why = getattr(error, "strerror", None) or "it is no such text"
         raise DataError(f"cannot read {path}: {why}; expected a training's CSV") from None
-    lines = [line for line in csv.reader(text.splitlines()) if line]
     names = [name.strip() for name in lines[0]] if lines else []
     if "epoch" not in names:
         raise DataError(f"{path} has no column epoch; expected a training's CSV ({','.join(COLUMNS[:4])}...)")
-    return names, [dict(zip(names, line, strict=False)) for line in lines[1:]]
+    return names, [dict.fromkeys(names, "") | dict(zip(names, line, strict=False)) for line in lines[1:]]
 
 
 def _number(text: str, name: str, index: int, path: Path) -> float:
@@ -109,7 +109,7 @@ def _number(text: str, name: str, index: int, path: Path) -> float:
 
 
 def _cell(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.0f}" if value == round(value, 0) else f"{value:.6g}"
+    return "" if math.isnan(value) else f"{value:.0f}" if value.is_integer() else f"{value:.6g}"
 
 
 # The picture --------------------------------------------------------------------------------------
