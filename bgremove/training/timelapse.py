@@ -330,7 +330,10 @@ def _gif(film: _Film, rate: Fraction, hold: float, on_frame: Callable[[], object
 
 
 def _palette(film: _Film) -> PILImage.Image:
-    """255 colours for all frames (one is left for "as before"): greys for masks and letters, the others for the photographs."""
+    """255 colours for all frames: greys for masks and letters, the others for the photographs.
+
+    One is left, by which the file says "as before".
+    """
     greys = np.repeat(np.linspace(0, 255, 32).astype(np.uint8)[:, None], 3, axis=1)
     fixed = np.concatenate([greys, np.array([_GROUND], np.uint8)])
     picked = {film.epochs[0], film.epochs[-1]}
@@ -389,9 +392,10 @@ def _mp4(
         try:
             frames = _write_mp4(av, path, film, rate, max(1, round(hold * rate)), on_frame)
             _check_mp4(av, path, film.size, rate, frames)
-        except (av.FFmpegError, ValueError) as error:
+        except av.FFmpegError as error:
+            height, width = film.size
             raise OutputError(
-                f"the video of {film.size} pixels cannot be encoded: {error}; try a .gif"
+                f"a video of {width} x {height} pixels cannot be encoded: {error}; take one --sample, or a .gif"
             ) from error
         return Path(path).read_bytes(), frames / rate
 
