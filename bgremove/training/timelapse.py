@@ -39,6 +39,7 @@ _GROUND, _TEXT, _FAINT = (56, 58, 64), (245, 245, 245), (190, 194, 202)
 _LABELS = ("input", "truth", "prediction")
 _GIF_STEP = Fraction(1, 100)  # seconds: GIF counts time in these
 _GIF_MAX_FPS = 50  # viewers show a frame of less than two steps for ten
+_MP4_MAX_SIDE = 16384  # pixels, of the encoder
 
 
 # Strips -------------------------------------------------------------------------------------------
@@ -387,16 +388,20 @@ def _pyav() -> Any:
 def _mp4(
     av: Any, film: _Film, rate: Fraction, hold: float, on_frame: Callable[[], object]
 ) -> tuple[bytes, Fraction]:
+    height, width = film.size
+    if max(film.size) > _MP4_MAX_SIDE:
+        raise OutputError(
+            f"a video can have {_MP4_MAX_SIDE} pixels a side; these strips are {width} x {height}: take one "
+            "--sample, or a .gif"
+        )
     with tempfile.TemporaryDirectory() as place:
         path = os.path.join(place, "timelapse.mp4")
         try:
             frames = _write_mp4(av, path, film, rate, max(1, round(hold * rate)), on_frame)
             _check_mp4(av, path, film.size, rate, frames)
         except av.FFmpegError as error:
-            height, width = film.size
-            raise OutputError(
-                f"a video of {width} x {height} pixels cannot be encoded: {error}; take one --sample, or a .gif"
-            ) from error
+            why = error.strerror or error
+            raise OutputError(f"the video cannot be encoded: {why}; take one --sample, or a .gif") from error
         return Path(path).read_bytes(), frames / rate
 
 

@@ -359,7 +359,9 @@ def test_a_video_that_came_out_wrong_is_found(tmp_path: Path) -> None:
 def test_what_the_encoder_cannot_do_is_said(tmp_path: Path) -> None:
     image, nothing = np.zeros((1, 6000, 3), np.uint8), np.zeros((1, 6000), np.float32)
     write_strip(tmp_path, 1, 1, image, nothing, nothing)
-    with pytest.raises(OutputError, match="18008 x .* cannot be encoded: .* or a .gif") as caught:
+    with pytest.raises(
+        OutputError, match="16384 pixels a side; these strips are 18[0-9]+ x .* or a .gif"
+    ) as caught:
         make_timelapse(tmp_path, tmp_path / "x.mp4")
     assert is_one_sentence(str(caught.value)) and not (tmp_path / "x.mp4").exists()
 
