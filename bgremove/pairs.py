@@ -134,7 +134,7 @@ def read_pair(pair: Pair, *, threshold: float | None = None) -> tuple[Image, Alp
         image, truth = read_image(pair.image), read_mask(pair.mask)
     except ImageError as error:
         raise DataError(str(error)) from error
-    _check_sizes(str(pair.image), image.shape[:2], str(pair.mask), truth.shape)
+    check_sizes(str(pair.image), image.shape[:2], str(pair.mask), truth.shape)
     return image, truth if threshold is None else harden(truth, threshold)
 
 
@@ -174,6 +174,22 @@ def read_mask(source: Path | bytes, *, name: str = "") -> Alpha:
         return frame.alpha
     grey = _grey(frame.image, name)
     return grey.astype(np.float32) if grey.max() <= 1 else grey * np.float32(1 / 255)
+
+
+def check_sizes(image: str, image_size: Iterable[int], mask: str, mask_size: Iterable[int]) -> None:
+    """Refuse a mask of another size than its picture's; `image` and `mask` are their names.
+
+    Raises:
+        DataError: naming both sizes.
+    """
+    (height, width), (mask_height, mask_width) = image_size, mask_size
+    if (height, width) == (mask_height, mask_width):
+        return
+    turned = (height, width) == (mask_width, mask_height)
+    raise DataError(
+        f"{mask} is {mask_width} x {mask_height}, {image} is {width} x {height}; "
+        + ("one of them lies on its side: turn it" if turned else "a mask must have its picture's size")
+    )
 
 
 def check_pairs(pairs: Sequence[Pair], progress: Callable[[], object] | None = None) -> list[str]:
@@ -245,17 +261,6 @@ def _found_in(folder: Path) -> str:
 # Reading --------------------------------------------------------------------------------------------
 
 
-def _check_sizes(image: str, image_size: Iterable[int], mask: str, mask_size: Iterable[int]) -> None:
-    (height, width), (mask_height, mask_width) = image_size, mask_size
-    if (height, width) == (mask_height, mask_width):
-        return
-    turned = (height, width) == (mask_width, mask_height)
-    raise DataError(
-        f"{mask} is {mask_width} x {mask_height}, {image} is {width} x {height}; "
-        + ("one of them lies on its side: turn it" if turned else "a mask must have its picture's size")
-    )
-
-
 def _grey(image: Image, name: str) -> Image:
     """The grey of a mask that was stored in colour: (H, W) uint8."""
     red, green, blue = cv2.split(image)
@@ -281,7 +286,7 @@ def _problem_of(pair: Pair) -> str:
     """What is wrong with a pair, empty if nothing."""
     try:
         with open_picture(pair.image) as image, open_picture(pair.mask) as mask:
-            _check_sizes(str(pair.image), image.size, str(pair.mask), mask.size)
+            check_sizes(str(pair.image), image.size, str(pair.mask), mask.size)
             formats = image.format, mask.format
         if not (_is_whole(pair.image, formats[0]) and _is_whole(pair.mask, formats[1])):
             read_pair(pair)
