@@ -307,6 +307,8 @@ def _earlier(out: Path, plan: dict[str, Any], *, add: bool) -> list[dict[str, st
     Raises:
         OutputError: if it holds something that nobody allowed to touch.
     """
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"cannot write into {out}: it is not a folder; give another")
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     begun = _json(out / UNFINISHED / "plan.json")
     if begun is not None and begun["plan"] == plan:

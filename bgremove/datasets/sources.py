@@ -266,7 +266,7 @@ def _divided(items: Iterable[Item], images: Sequence[_Placed]) -> tuple[list[Ite
     if not {"train", "val"} <= set(found):
         return list(items), []
     left = found.count("test")
-    problems = [f"{left} pairs of a test set are left out; there is one to validate on"] if left else []
+    problems = [f"{left} in a test set: left out, as there is another to validate on"] if left else []
     kept = [(item, split) for item, split in zip(items, found, strict=True) if split != "test"]
     return [replace(item, split="val" if split == "val" else "train") for item, split in kept], problems
 
