@@ -193,7 +193,14 @@ def check_sizes(image: str, image_size: Iterable[int], mask: str, mask_size: Ite
 
 
 def check_pairs(pairs: Sequence[Pair], progress: Callable[[], object] | None = None) -> list[str]:
-    """A sentence for each pair that cannot be read, or differs in size.
+    """A sentence for each pair that cannot be read, or differs in size; see :func:`split_usable`."""
+    return split_usable(pairs, progress)[1]
+
+
+def split_usable(
+    pairs: Sequence[Pair], progress: Callable[[], object] | None = None
+) -> tuple[list[Pair], list[str]]:
+    """The pairs that can be used, and a sentence for each that cannot be read, or differs in size.
 
     Where a file's header and its end show that it is whole, it is not decoded.
 
@@ -201,13 +208,15 @@ def check_pairs(pairs: Sequence[Pair], progress: Callable[[], object] | None = N
         pairs: what to check.
         progress: called after each pair.
     """
-    found = []
-    for problem in map_on_threads(_problem_of, pairs):
+    good, problems = [], []
+    for pair, problem in zip(pairs, map_on_threads(_problem_of, pairs), strict=True):
         if problem:
-            found.append(problem)
+            problems.append(problem)
+        else:
+            good.append(pair)
         if progress is not None:
             progress()
-    return found
+    return good, problems
 
 
 def first_few(sentences: Sequence[str], most: int = 10) -> list[str]:

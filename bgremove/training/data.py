@@ -1,0 +1,173 @@
+"""Pictures for a training: decoded once into a file, varied when taken, in an order set by the seed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bgremove.arrays import Image
+from bgremove.pairs import Pair, read_pair
+from bgremove.threads import map_on_threads
+from bgremove.training.augment import Grey, augmented, resized
+from bgremove.training.params import AugmentParams
+
+Batch = tuple[Tensor, Tensor]
+"""Pictures (N, 3, H, W) and truths (N, 1, H, W), both uint8."""
+
+CACHE_LIMIT = 8e9  # bytes
+
+
+def read_square(pair: Pair, size: int, threshold: float | None) -> tuple[Image, Grey]:
+    """A picture and its truth as squares: (size, size, 3) and (size, size) uint8.
+
+    Raises:
+        DataError: if the pair cannot be read.
+    """
+    image, truth = read_pair(pair, threshold=threshold)
+    return resized(image, np.rint(truth * 255).astype(np.uint8), size)
+
+
+class Cache:
+    """Decoded pictures in two files, which every process of this machine maps into its memory.
+
+    Args:
+        folder: where the files are; the name says which pictures.
+        pairs: what is read.
+        size: side of the stored squares, pixels.
+        threshold: makes truths hard.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, pairs: Sequence[Pair], size: int, threshold: float | None
+    ) -> None:
+        self._pairs, self._size, self._threshold = pairs, size, threshold
+        self._images, self._truths = folder / f"{name}_images.npy", folder / f"{name}_truths.npy"
+
+    def bytes(self) -> int:
+        """The room it takes."""
+        return 4 * self._size**2 * len(self._pairs)
+
+    def fits(self) -> bool:
+        """Whether there is room for it, and it is not huge."""
+        place = self._images.parent
+        while not place.exists():
+            place = place.parent
+        return self.bytes() < CACHE_LIMIT and self.bytes() < 0.8 * shutil.disk_usage(place).free
+
+    def make(self, progress: Callable[[], object]) -> None:
+        """Read all pictures; `progress` is called after each.
+
+        Raises:
+            DataError: for the first that cannot be read.
+        """
+        self._images.parent.mkdir(parents=True, exist_ok=True)
+        count, size = len(self._pairs), self._size
+        images = np.lib.format.open_memmap(self._images, "w+", np.uint8, (count, size, size, 3))
+        truths = np.lib.format.open_memmap(self._truths, "w+", np.uint8, (count, size, size))
+
+        def store(index: int) -> None:
+            images[index], truths[index] = read_square(self._pairs[index], size, self._threshold)
+            progress()
+
+        for _ in map_on_threads(store, range(count)):
+            pass
+
+    def open(self) -> tuple[Any, Any]:
+        """The arrays (N, S, S, 3) and (N, S, S) uint8, read from the files as they are needed."""
+        return np.load(self._images, mmap_mode="r"), np.load(self._truths, mmap_mode="r")
+
+    def delete(self) -> None:
+        """Take the files away."""
+        self._images.unlink(missing_ok=True)
+        self._truths.unlink(missing_ok=True)
+
+
+class Pictures(Dataset[tuple[Image, Grey]]):
+    """Pairs as squares; with `augment`, each varied by the seed, the epoch and its number alone.
+
+    Args:
+        pairs: the pictures.
+        source: arrays of decoded pictures (see :class:`Cache`), or None to read each when it is taken.
+        size: side of the squares, pixels.
+        threshold: makes truths hard, where there is no `source`.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        source: tuple[Any, Any] | None,
+        size: int,
+        threshold: float | None,
+        *,
+        augment: AugmentParams | None = None,
+        seed: int = 0,
+        epoch: int = 0,
+    ) -> None:
+        self._pairs, self._source, self._size, self._threshold = pairs, source, size, threshold
+        self._augment, self._seed, self._epoch = augment, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> tuple[Image, Grey]:
+        if self._source is None:
+            # Larger than is shown, so that what is enlarged stays sharp.
+            side = self._size if self._augment is None else round(self._size * 1.25)
+            image, truth = read_square(self._pairs[index], side, self._threshold)
+        else:
+            image, truth = self._source[0][index], self._source[1][index]
+        if self._augment is None:
+            return resized(image, truth, self._size)
+        rng = np.random.default_rng((self._seed, self._epoch, index))
+        return augmented(np.asarray(image), np.asarray(truth), self._size, self._augment, rng)
+
+
+class Order(Sampler[list[int]]):
+    """The batches of an epoch for one of several processes, set by the seed and the epoch.
+
+    Every process gets as many batches, all of them full; what is left over comes in another epoch.
+
+    Args:
+        count: number of pictures.
+        batch: pictures a batch.
+        images: pictures an epoch, of all processes; 0 is `count`.
+        rank, world: which process of how many.
+    """
+
+    def __init__(
+        self, count: int, batch: int, *, images: int = 0, seed: int = 0, epoch: int = 0,
+        rank: int = 0, world: int = 1,
+    ) -> None:  # fmt: skip
+        self._batch, self._rank, self._world = min(batch, count), rank, world
+        wanted = images or count
+        self._batches = max(1, wanted // (self._batch * world))
+        rng = np.random.default_rng((seed, epoch))
+        needed = self._batches * self._batch * world
+        rounds = -(-needed // count)
+        self._order = np.concatenate([rng.permutation(count) for _ in range(rounds)])[:needed]
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for number in range(self._batches):
+            start = (number * self._world + self._rank) * self._batch
+            yield self._order[start : start + self._batch].tolist()
+
+
+def load(pictures: Pictures, order: Sampler[list[int]], workers: int) -> DataLoader[tuple[Image, Grey]]:
+    """Batches of `pictures` in `order`, prepared by as many processes; 0: by this one."""
+    return DataLoader(pictures, batch_sampler=order, num_workers=workers, collate_fn=collate)
+
+
+def collate(items: Sequence[tuple[Image, Grey]]) -> Batch:
+    """Squares as one batch."""
+    images = torch.from_numpy(np.stack([image for image, _ in items])).permute(0, 3, 1, 2)
+    return images, torch.from_numpy(np.stack([truth for _, truth in items]))[:, None]

@@ -1,0 +1,224 @@
+"""The networks that can be trained, in one table.
+
+A network takes (N, 3, H, W) float32 pictures, each channel ``(x - mean) / std`` of values in 0..1,
+and gives a list of logit maps, the finest first: in training one for each scale at which it is
+supervised, otherwise the finest alone, at the picture's own size. A new one is a class and a row.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bgremove.errors import OptionError
+
+Triple = tuple[float, float, float]
+IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
+IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """A row of the table.
+
+    Attributes:
+        target: ``module:class``, imported on first use; built without arguments.
+        multiple: height and width of its pictures are multiples of this.
+        mean, std: of the RGB channels, in 0..1.
+    """
+
+    name: str
+    target: str
+    summary: str
+    multiple: int = 32
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+
+
+_ROWS = (
+    NetworkInfo("lite", "bgremove.training.networks:Lite", "Small and quick on a CPU; what is shipped"),
+    NetworkInfo("unet", "bgremove.training.networks:UNet", "The standard U-Net, 64 to 512 channels", 16),
+)
+
+NETWORKS = {row.name: row for row in _ROWS}
+"""Every network by name."""
+
+
+def network_info(name: str) -> NetworkInfo:
+    """The row of a network.
+
+    Raises:
+        OptionError: if there is none of that name.
+    """
+    if name not in NETWORKS:
+        near = difflib.get_close_matches(name, NETWORKS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(NETWORKS)}"
+        raise OptionError(f"unknown network {name!r}; {hint}")
+    return NETWORKS[name]
+
+
+def create_network(name: str) -> nn.Module:
+    """A network with random weights (torch's generator decides which)."""
+    module, _, cls = network_info(name).target.partition(":")
+    network = getattr(importlib.import_module(module), cls)()
+    assert isinstance(network, nn.Module)
+    return network
+
+
+def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch normalisation, ReLU; the size kept, or halved by stride 2."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def upsampled(x: Tensor, like: Tensor) -> Tensor:
+    """`x` at the height and width of `like`, bilinear."""
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class UNet(nn.Module):
+    """The standard U-Net: four times halved, two 3x3 convolutions a level, bilinear upsampling.
+
+    References:
+        Ronneberger et al., "U-Net: convolutional networks for biomedical image segmentation",
+        MICCAI 2015; with bilinear upsampling and batch normalisation as is common since.
+    """
+
+    def __init__(self, base: int = 64) -> None:
+        super().__init__()
+        widths = [base, 2 * base, 4 * base, 8 * base, 8 * base]
+        self.down = nn.ModuleList(_double(i, o, o) for i, o in zip([3, *widths[:-1]], widths, strict=True))
+        skips = list(zip(widths[-2::-1], [*widths[-3::-1], base], strict=True))
+        below = [widths[-1], *(out for _, out in skips[:-1])]
+        self.up = nn.ModuleList(
+            _double(skip + under, (skip + under) // 2, out)
+            for (skip, out), under in zip(skips, below, strict=True)
+        )
+        self.head = nn.Conv2d(base, 1, 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) to one (N, 1, H, W) of logits."""
+        skips: list[Tensor] = []
+        for level in self.down:
+            x = level(F.max_pool2d(x, 2) if skips else x)
+            skips.append(x)
+        for level, skip in zip(self.up, skips[-2::-1], strict=True):
+            x = level(torch.cat([skip, upsampled(x, skip)], dim=1))
+        return [self.head(x)]
+
+
+def _double(inputs: int, middle: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(*conv(inputs, middle), *conv(middle, outputs))
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside an identity; it starts as the identity.
+
+    References:
+        He et al., "Deep residual learning for image recognition", CVPR 2016.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = conv(width, width)
+        norm = nn.BatchNorm2d(width)
+        nn.init.zeros_(norm.weight)
+        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(self.first(x)))
+
+
+class Attention(nn.Module):
+    """A transformer block on the coarsest map: every place sees every other.
+
+    Its position comes from a depth-wise convolution, so that any size of picture will do.
+
+    References:
+        Vaswani et al., "Attention is all you need", NeurIPS 2017.
+        Chu et al., "Conditional positional encodings for vision transformers", ICLR 2023.
+    """
+
+    def __init__(self, width: int, heads: int = 4, expand: int = 2) -> None:
+        super().__init__()
+        self.heads = heads
+        self.position = nn.Conv2d(width, width, 3, 1, 1, groups=width)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, expand * width), nn.GELU(), nn.Linear(expand * width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.position(x)
+        n, c, h, w = x.shape
+        tokens = x.flatten(2).transpose(1, 2)
+        q, k, v = (
+            part.unflatten(-1, (self.heads, c // self.heads)).transpose(1, 2)
+            for part in self.qkv(self.norm1(tokens)).chunk(3, dim=-1)
+        )
+        seen = F.scaled_dot_product_attention(q, k, v)
+        tokens = tokens + self.out(seen.transpose(1, 2).flatten(2))
+        tokens = tokens + self.mlp(self.norm2(tokens))
+        mixed: Tensor = tokens.transpose(1, 2).unflatten(-1, (h, w))
+        return mixed
+
+
+class Lite(nn.Module):
+    """A small encoder-decoder with plain 3x3 convolutions, supervised at five scales.
+
+    Plain convolutions on purpose: a core with vector instructions does them at several times the
+    rate of depth-wise ones, in training and after it, so that a network of six times the weights
+    takes the same time (measured in ``benchmarks/README.md``).
+    The encoder halves the picture five times, residual blocks at each scale. On the coarsest map,
+    transformer blocks see the whole picture. The decoder adds each scale to the one below it.
+
+    References:
+        He et al., CVPR 2016 (residual blocks). Lin et al., "Feature pyramid networks for object
+        detection", CVPR 2017 (decoder).
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (16, 32, 64, 128, 192),
+        blocks: Sequence[int] = (1, 2, 2, 2),
+        decoder: Sequence[int] = (16, 24, 32, 48, 64),
+        attention: int = 2,
+    ) -> None:
+        super().__init__()
+        self.stem = conv(3, widths[0], 3, 2)
+        self.stages = nn.ModuleList(
+            nn.Sequential(conv(i, o, 3, 2), *(Residual(o) for _ in range(n)))
+            for i, o, n in zip(widths[:-1], widths[1:], blocks, strict=True)
+        )
+        self.context = nn.Sequential(*(Attention(widths[-1]) for _ in range(attention)))
+        self.lateral = nn.ModuleList(conv(i, o, 1) for i, o in zip(widths, decoder, strict=True))
+        self.narrow = nn.ModuleList(conv(i, o, 1) for i, o in zip(decoder[1:], decoder[:-1], strict=True))
+        self.smooth = nn.ModuleList(conv(width, width) for width in decoder)
+        self.heads = nn.ModuleList(nn.Conv2d(width, 1, 3, 1, 1) for width in decoder)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, H, W), multiples of 32, to logits at 1/2 to 1/32 of that; at all of it when evaluating."""
+        maps = [self.stem(x)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        maps[-1] = self.context(maps[-1])
+        logits: list[Tensor] = []
+        below: Tensor | None = None
+        for level in reversed(range(len(maps))):
+            here = self.lateral[level](maps[level])
+            if below is not None:
+                here = here + upsampled(self.narrow[level](below), here)
+            below = self.smooth[level](here)
+            if self.training or level == 0:
+                logits.insert(0, self.heads[level](below))
+        return logits if self.training else [upsampled(logits[0], x)]
