@@ -339,6 +339,7 @@ def run_evaluation(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
     tell: Callable[[str], object] = lambda _: None,
+    note: Callable[[str], object] = lambda _: None,
 ) -> Evaluation:
     """Do what was planned, model by model, one in memory at a time.
 
@@ -350,12 +351,13 @@ def run_evaluation(
         output: where files go, if any are wanted; they are brought up to date after each set.
         progress: moves on with each picture.
         stop: ends the work after the picture at hand; what was measured until then is given back.
-        tell: gets the sentences as they come up.
+        tell: gets a sentence for each thing left out, as it comes up.
+        note: gets what a model says of itself, such as where it runs.
 
     Raises:
-        BGRemoveError: if no picture could be measured at all.
+        BGRemoveError: if no picture could be measured at all; with one model, what it raised.
     """
-    run = _Run(plan, output, progress, stop or threading.Event(), tell)
+    run = _Run(plan, output, progress, stop or threading.Event(), tell, note)
     for problem in plan.problems:
         tell(f"left out: {problem}")
     for candidate in plan.candidates:
@@ -363,7 +365,7 @@ def run_evaluation(
             break
         run.measure_model(candidate, device)
     if not run.pictures and not run.stop.is_set():
-        raise run.first_error or DataError("no picture could be measured")
+        raise DataError(f"no picture could be measured: {run.problems[0]}")
     return run.result()
 
 
@@ -395,11 +397,11 @@ class _Run:
     progress: Progress | None
     stop: threading.Event
     tell: Callable[[str], object]
+    note: Callable[[str], object]
     pictures: list[PictureResult] = field(default_factory=list)
     summaries: list[Summary] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
-    first_error: BGRemoveError | None = None
     unreadable: set[Path] = field(default_factory=set)
 
     def measure_model(self, candidate: Candidate, device: Device) -> None:
@@ -407,11 +409,13 @@ class _Run:
         try:
             remover = candidate.remover or candidate.settings.create_remover(device)
         except BGRemoveError as error:
-            self._leave_out(f"{candidate.name}: {error}", error)
+            if len(self.plan.candidates) == 1:
+                raise
+            self._leave_out(f"{candidate.name}: {error}")
             self._advance(sum(len(one.pairs) for one in self.plan.sets))
             return
         if remover.note:
-            self.tell(f"{candidate.name}: {remover.note}")
+            self.note(f"{candidate.name}: {remover.note}")
         watch, warm = _Stopwatch(remover), False
         for one in self.plan.sets:
             warm = self._measure_set(one, candidate, watch, warm=warm)
@@ -430,9 +434,9 @@ class _Run:
                     warm = True
             except DataError as error:  # the pair's own fault, whatever the model
                 self.unreadable.add(pair.image)
-                self._leave_out(str(error), error)
+                self._leave_out(str(error))
             except BGRemoveError as error:
-                self._leave_out(f"{candidate.name} on {pair.image}: {error}", error)
+                self._leave_out(f"{candidate.name} on {pair.image}: {error}")
             self._advance()
         results = self.pictures[start:]
         if not results:
@@ -500,7 +504,7 @@ class _Run:
         try:
             write_bytes(path, data, overwrite=True)
         except OutputError as error:  # the figures are worth more than their files
-            self._leave_out(str(error), error)
+            self._leave_out(str(error))
             return
         if path not in self.files:
             self.files.append(path)
@@ -509,8 +513,7 @@ class _Run:
         order = [one.name for one in self.plan.sets]
         return sorted(self.summaries, key=lambda summary: order.index(summary.set))
 
-    def _leave_out(self, sentence: str, error: BGRemoveError) -> None:
-        self.first_error = self.first_error or error
+    def _leave_out(self, sentence: str) -> None:
         if sentence not in self.problems:
             self.problems.append(sentence)
             self.tell(f"left out: {sentence}")
@@ -594,21 +597,21 @@ def table(summaries: Sequence[Summary], style: Literal["table", "markdown"] = "t
     soft = any(one.soft_pictures for one in summaries)
     header = ["set", "model", "n", *_COLUMNS, *(_SOFT_COLUMNS if soft else ()), "ms", "model"]
     rows = [_row(one, soft=soft) for one in summaries]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    if style == "markdown":
+        rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str], between: str) -> str:
-        aligned = [
+        return between.join(
             cell.ljust(width) if index < 2 else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return between.join(aligned).rstrip()
+        )
 
-    if style == "table":
-        rule = "  ".join("-" * width for width in widths)
-        return "\n".join([line(header, "  "), rule, *(line(row, "  ") for row in rows)])
-    marks = ["-" * width if index < 2 else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
-    escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
-    return "\n".join(f"| {line(cells, ' | ')} |" for cells in (header, marks, *escaped))
+    if style == "markdown":
+        rule = ["-" * width if index < 2 else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
+        return "\n".join(f"| {line(cells, ' | ')} |" for cells in (header, rule, *rows))
+    rule = ["-" * width for width in widths]
+    return "\n".join(line(cells, "  ") for cells in (header, rule, *rows))
 
 
 def _row(one: Summary, *, soft: bool) -> list[str]:

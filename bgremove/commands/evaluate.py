@@ -22,13 +22,28 @@ class EvaluateCommand(SectionedCommand):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = [one for one in self.params if not isinstance(one, SettingOption)]
         self.params = [*own, *_setting_options(_models_in(args))]
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            owners = _owners(error.option_name)
+            if not owners:
+                raise
+            message = f"{error.option_name} is a setting of {', '.join(owners)}; name one with --model"
+            raise click.UsageError(message, ctx) from None
+
+
+def _owners(flag: str) -> list[str]:
+    """The models that have a setting of that flag."""
+    from bgremove.registry import REMOVERS
+
+    name = flag.lstrip("-").removeprefix("no-").replace("-", "_")
+    return [info.name for info in REMOVERS.values() if name in info.params.model_fields]
 
 
 def _models_in(args: Sequence[str]) -> list[str]:
     """Every model that is named; ``auto`` if none is."""
     models = []
-    for argument, following in zip(args, [*args[1:], ""], strict=True):
+    for argument, following in zip(args, [*args[1:], ""], strict=False):
         if argument == "--":
             break
         if argument in ("--model", "-m"):
@@ -130,7 +145,15 @@ def evaluate(
         stop_on_ctrl_c(gently=True) as stop,
         Progress(plan.total, "measuring", quiet=quiet) as progress,
     ):
-        found = run_evaluation(plan, device=device, output=output, progress=progress, stop=stop, tell=say)
+        found = run_evaluation(
+            plan,
+            device=device,
+            output=output,
+            progress=progress,
+            stop=stop,
+            tell=say,
+            note=(lambda _: None) if quiet else say,
+        )
     if found.summaries:
         click.echo(table(found.summaries, style))
         if not quiet:
