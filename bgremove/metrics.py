@@ -252,7 +252,7 @@ def _similarity(values: npt.NDArray[np.float64], wanted: Mask) -> float:
     below = values.size - 1 + _EPSILON
     mean, share = float(values.mean()), np.count_nonzero(wanted) / wanted.size
     off = values - mean
-    variance, true_variance = float(np.vdot(off, off)) / below, share * (1 - share) * values.size / below
+    variance, true_variance = float((off * off).sum()) / below, share * (1 - share) * values.size / below
     covariance = float(off[wanted].sum()) / below if 0 < share < 1 else 0.0
     likeness = 4 * mean * share * covariance
     most = (mean**2 + share**2) * (variance + true_variance)

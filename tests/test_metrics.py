@@ -100,7 +100,8 @@ def test_a_perfect_matte() -> None:
     truth = soft_disc().alpha
     found = metrics.measure((truth > 0.5).astype(np.float32), (truth > 0.5).astype(np.float32))
     assert astuple(found)[:7] == pytest.approx((1, 1, 1, 0, 1, 1, 1))
-    assert [error(truth, truth, None) for error in SOFT_ERRORS] == [0, 0, 0, 0]
+    # OpenCV's filters may round the same picture in two ways, by where it lies in memory.
+    assert [error(truth, truth, None) for error in SOFT_ERRORS] == pytest.approx([0] * 4, abs=1e-9)
 
 
 EMPTY, FULL = np.zeros((20, 30), np.float32), np.ones((20, 30), np.float32)
