@@ -672,7 +672,8 @@ def _csv(header: list[str], rows: Iterable[list[Any]]) -> str:
 
 # Contact sheet --------------------------------------------------------------------------------------
 
-_CELL_WIDTH, _CELL_HEIGHT, _GAP, _MARGIN = 330, 300, 16, 32
+_CELL_WIDTH, _CELL_HEIGHT, _GAP, _MARGIN = 330, 360, 16, 32
+_LEAST_WIDTH = 200  # of a column, however slim its pictures
 _INK, _PALE, _LINE, _PAPER = (28, 30, 34), (112, 118, 128), (208, 211, 216), (255, 255, 255)
 _TITLES = ("photo", "truth", "prediction", "cut-out")
 
@@ -716,7 +717,8 @@ def contact_sheet(summary: Summary, parts: Sequence[tuple[str, Sequence[Row]]]) 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    width = 2 * _MARGIN + 4 * _CELL_WIDTH + 3 * _GAP
+    cell = max([_LEAST_WIDTH, *(row.pictures[0].width for _, rows in parts for row in rows)])
+    width = 2 * _MARGIN + 4 * cell + 3 * _GAP
     title, head, text = (ImageFont.load_default(size) for size in (30, 22, 17))
     row_heights = [row.pictures[0].height + 30 + 22 for _, rows in parts for row in rows]
     height = _MARGIN + 92 + 84 * len(parts) + sum(row_heights) + _MARGIN - 22
@@ -736,17 +738,17 @@ def contact_sheet(summary: Summary, parts: Sequence[tuple[str, Sequence[Row]]]) 
     top += 92
     for name, rows in parts:
         draw.line((_MARGIN, top, width - _MARGIN, top), fill=_LINE, width=2)
-        write(_MARGIN, top + 10, name, head, _INK, _CELL_WIDTH)
+        write(_MARGIN, top + 10, name, head, _INK, cell)
         for column, words in enumerate(_TITLES):
-            left = _MARGIN + column * (_CELL_WIDTH + _GAP)
-            write(left, top + 46, words, text, _PALE, _CELL_WIDTH)
+            left = _MARGIN + column * (cell + _GAP)
+            write(left, top + 46, words, text, _PALE, cell)
         top += 84
         for row in rows:
             facts = float(draw.textlength(row.facts, font=text))
             end = write(_MARGIN, top, row.name, text, _INK, room - facts - 24)
             write(end + 24, top, row.facts, text, _PALE, facts + 1)
             for column, picture in enumerate(row.pictures):
-                left = _MARGIN + column * (_CELL_WIDTH + _GAP)
+                left = _MARGIN + column * (cell + _GAP)
                 sheet.paste(picture, (left, top + 30))
                 box = (left - 1, top + 29, left + picture.width, top + 30 + picture.height)
                 draw.rectangle(box, outline=_LINE)

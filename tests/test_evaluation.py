@@ -363,8 +363,11 @@ def test_the_markdown_table(discs: Path) -> None:
 # Contact sheet --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("height", "width"), [(96, 128), (300, 20), (3, 700), (1, 1)])
-def test_a_sheet_of_any_shape(tmp_path: Path, height: int, width: int) -> None:
+@pytest.mark.parametrize(
+    ("height", "width", "column"),
+    [(96, 128, 330), (300, 20, 200), (360, 250, 250), (3, 700, 330), (1, 1, 200)],
+)
+def test_a_sheet_of_any_shape(tmp_path: Path, height: int, width: int, column: int) -> None:
     rng = np.random.default_rng(0)
     for index in range(3):
         image = rng.integers(0, 256, (height, width, 3), np.uint8)
@@ -372,7 +375,7 @@ def test_a_sheet_of_any_shape(tmp_path: Path, height: int, width: int) -> None:
     found = evaluate(tmp_path / "any", ["contour"], out=tmp_path / "out")
     assert found.problems == ()
     sheet = decode(tmp_path / "out" / "sheet_any_contour.png")
-    assert sheet.shape[1] == 1432 and sheet.shape[2] == 3
+    assert sheet.shape[1] == 4 * column + 3 * 16 + 2 * 32 and sheet.shape[2] == 3
     assert (sheet[:, :20] == 255).all() and (sheet[:, -20:] == 255).all(), "the margins are clear"
     assert (sheet[:20] == 255).all() and (sheet[-20:] == 255).all()
 

@@ -18,6 +18,7 @@ from bgremove.evaluation import EvaluateParams
 from bgremove.foreground import ForegroundParams
 from bgremove.options import settings
 from bgremove.refine import RefineParams
+from bgremove.registry import ALIASES
 from bgremove.removers.contour import ContourParams
 from bgremove.removers.grabcut import GrabCutParams
 from tests.cli_helpers import bgremove_here, environment, files, is_one_sentence, python_there
@@ -61,7 +62,7 @@ def test_what_else_it_says(discs: Path) -> None:
 
 def test_the_default_model_is_that_of_remove(discs: Path) -> None:
     result = evaluate_here("--data", discs, "--limit", "1", "-q")
-    assert result.stdout.splitlines()[2].split()[1] == "grabcut"
+    assert result.stdout.splitlines()[2].split()[1] == ALIASES["auto"]
 
 
 def test_the_files_are_named(discs: Path, tmp_path: Path) -> None:
@@ -103,10 +104,14 @@ def test_something_left_out_gives_status_1(discs: Path) -> None:
         (["--cases", "many"], 2, "--cases must be a whole number from 1 to 100; got many"),
         (["--raw", "--feather", "2"], 2, "--raw leaves out the refinement"),
         (["-m", "u2nett"], 2, "unknown remover 'u2nett'"),
-        (["--canny-low", "3"], 2, "--canny-low is a setting of contour; name one with --model"),
+        (
+            ["-m", "grabcut", "--canny-low", "3"],
+            2,
+            "--canny-low is a setting of contour; name one with --model",
+        ),
         (["--preset", "nope"], 2, "unknown preset 'nope'"),
         (["--format", "html"], 2, "--format"),
-        (["--device", "cuda"], 1, "CPU only"),
+        (["-m", "contour", "--device", "cuda"], 1, "CPU only"),
         (["-m", "onnx:missing.onnx"], 1, "there is no model file missing.onnx"),
     ],
 )
@@ -129,7 +134,7 @@ def test_the_help_has_every_setting_of_every_model_named() -> None:
         for setting in settings(group):
             assert f"{setting.flag} " in text
     assert max(map(len, text.splitlines())) <= 110
-    alone = evaluate_here("--help").stdout
+    alone = evaluate_here("--model=grabcut", "--help").stdout
     assert "--canny-low" not in alone and "--iterations" in alone
     both = evaluate_here("-m", "u2net", "-m", "isnet-general-use", "--help").stdout
     assert "Settings of networks:" in both and both.count("--input-size") == 1
