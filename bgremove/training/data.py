@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -87,6 +88,8 @@ class Cache:
         """Take the files away."""
         self._images.unlink(missing_ok=True)
         self._truths.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another's files may be there still
+            self._images.parent.rmdir()
 
 
 class Pictures(Dataset[tuple[Image, Grey]]):

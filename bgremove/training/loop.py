@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 import warnings
@@ -15,9 +16,9 @@ import torch
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     ModelCheckpoint,
     TQDMProgressBar,
+    WeightAveraging,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -113,11 +114,10 @@ class Learner(lightning.LightningModule):
         return mattes
 
     def on_validation_epoch_end(self) -> None:
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self.log("train_loss", self.figures.take("train_loss"), prog_bar=True, sync_dist=False)
         for name in METRICS:
             self.log(name, self.figures.take(name), prog_bar=name == "val_iou", sync_dist=False)
-
-    def on_train_epoch_end(self) -> None:
-        self.log("train_loss", self.figures.take("train_loss"), prog_bar=True, sync_dist=False)
 
     def configure_optimizers(self) -> Any:
         params = self.train_params
@@ -370,7 +370,7 @@ def _callbacks(out: Path, params: TrainParams, *, quiet: bool) -> list[Callback]
     if params.timelapse:
         callbacks.append(Timelapse(out, params.timelapse_samples))
     if params.ema:
-        callbacks.append(EMAWeightAveraging(decay=params.ema))
+        callbacks.append(WeightAveraging(avg_fn=functools.partial(_average, params.ema)))
     if params.patience:
         callbacks.append(EarlyStopping("val_iou", mode="max", patience=params.patience))
     # The last epoch's comes after all that counts epochs, so that going on from it repeats nothing.
@@ -379,6 +379,12 @@ def _callbacks(out: Path, params: TrainParams, *, quiet: bool) -> list[Callback]
         ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True),
     ]
     return callbacks if quiet else [*callbacks, TQDMProgressBar(leave=False)]
+
+
+def _average(decay: float, average: Tensor, current: Tensor, count: Tensor) -> Tensor:
+    """An exponential moving average that forgets sooner while it is young."""
+    keep = min(decay, (1 + float(count)) / (10 + float(count)))
+    return average + (1 - keep) * (current - average)
 
 
 def uses_bf16(precision: str) -> bool:

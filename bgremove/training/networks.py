@@ -138,38 +138,21 @@ class Residual(nn.Module):
         return F.relu(x + self.second(self.first(x)))
 
 
-class Attention(nn.Module):
-    """A transformer block on the coarsest map: every place sees every other.
-
-    Its position comes from a depth-wise convolution, so that any size of picture will do.
+class Context(nn.Module):
+    """Adds to every place what the whole picture says.
 
     References:
-        Vaswani et al., "Attention is all you need", NeurIPS 2017.
-        Chu et al., "Conditional positional encodings for vision transformers", ICLR 2023.
+        Cao et al., "GCNet", ICCV workshops 2019.
     """
 
-    def __init__(self, width: int, heads: int = 4, expand: int = 2) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.position = nn.Conv2d(width, width, 3, 1, 1, groups=width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, expand * width), nn.GELU(), nn.Linear(expand * width, width)
+        self.mix = nn.Sequential(
+            nn.Conv2d(width, width, 1), nn.ReLU(inplace=True), nn.Conv2d(width, width, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.position(x)
-        n, c, h, w = x.shape
-        tokens = x.flatten(2).transpose(1, 2)
-        q, k, v = (
-            part.unflatten(-1, (self.heads, c // self.heads)).transpose(1, 2)
-            for part in self.qkv(self.norm1(tokens)).chunk(3, dim=-1)
-        )
-        seen = F.scaled_dot_product_attention(q, k, v)
-        tokens = tokens + self.out(seen.transpose(1, 2).flatten(2))
-        tokens = tokens + self.mlp(self.norm2(tokens))
-        mixed: Tensor = tokens.transpose(1, 2).unflatten(-1, (h, w))
+        mixed: Tensor = x + self.mix(x.mean((2, 3), keepdim=True))
         return mixed
 
 
@@ -179,8 +162,8 @@ class Lite(nn.Module):
     Plain convolutions on purpose: a core with vector instructions does them at several times the
     rate of depth-wise ones, in training and after it, so that a network of six times the weights
     takes the same time (measured in ``benchmarks/README.md``).
-    The encoder halves the picture five times, residual blocks at each scale. On the coarsest map,
-    transformer blocks see the whole picture. The decoder adds each scale to the one below it.
+    The encoder halves the picture five times, with residual blocks at each scale; the coarsest map is
+    told what the whole picture says. The decoder adds each scale to the one below it.
 
     References:
         He et al., CVPR 2016 (residual blocks). Lin et al., "Feature pyramid networks for object
@@ -189,10 +172,9 @@ class Lite(nn.Module):
 
     def __init__(
         self,
-        widths: Sequence[int] = (16, 32, 64, 128, 192),
-        blocks: Sequence[int] = (1, 2, 2, 2),
-        decoder: Sequence[int] = (16, 24, 32, 48, 64),
-        attention: int = 2,
+        widths: Sequence[int] = (24, 40, 80, 144, 224),
+        blocks: Sequence[int] = (1, 2, 3, 2),
+        decoder: Sequence[int] = (16, 32, 48, 64, 96),
     ) -> None:
         super().__init__()
         self.stem = conv(3, widths[0], 3, 2)
@@ -200,7 +182,7 @@ class Lite(nn.Module):
             nn.Sequential(conv(i, o, 3, 2), *(Residual(o) for _ in range(n)))
             for i, o, n in zip(widths[:-1], widths[1:], blocks, strict=True)
         )
-        self.context = nn.Sequential(*(Attention(widths[-1]) for _ in range(attention)))
+        self.context = Context(widths[-1])
         self.lateral = nn.ModuleList(conv(i, o, 1) for i, o in zip(widths, decoder, strict=True))
         self.narrow = nn.ModuleList(conv(i, o, 1) for i, o in zip(decoder[1:], decoder[:-1], strict=True))
         self.smooth = nn.ModuleList(conv(width, width) for width in decoder)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-GROWTH = 2 / 3
-"""Share of the epochs in which pictures grow from the first size to the last."""
+GROWTH = 0.85
+"""Share of the epochs that the sizes have for themselves; the last has what is left, too."""
 
 
 def size_at(epoch: int, epochs: int, start: int, end: int, multiple: int) -> int:
