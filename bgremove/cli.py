@@ -428,6 +428,8 @@ def _here(info: RemoverInfo) -> str:
 
     if info.weights is None:
         return "-" if info.needs_file else "built in"
+    if info.weights.packaged:
+        return "built in"
     return "yes" if is_downloaded(info.weights) else "no"
 
 
@@ -441,7 +443,9 @@ def info(model: str) -> None:
 
     row = remover_info(model)
     facts = [("what for", row.summary), ("kind", row.kind), ("paper", row.paper), ("licence", row.license)]
-    if row.weights is not None:
+    if row.weights is not None and row.weights.packaged:
+        facts.append(("file", f"{weights_path(row.weights)} ({_size(row)}, {row.weights.digest})"))
+    elif row.weights is not None:
         facts += [
             ("download", f"{row.weights.url} ({_size(row)}, {row.weights.digest})"),
             ("kept as", f"{weights_path(row.weights)} ({'here' if _here(row) == 'yes' else 'not here yet'})"),

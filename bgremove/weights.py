@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -40,12 +41,14 @@ class Weights:
         digest: ``md5:...`` or ``sha256:...``, in hexadecimal.
         size_mb: its size in megabytes (10^6 bytes), None if not known.
         file: its name in the cache; the last part of `url` if not given.
+        packaged: True if it comes in the package itself, in ``bgremove/assets``; it has no `url`.
     """
 
     url: str
     digest: str
     size_mb: float | None = None
     file: str = ""
+    packaged: bool = False
 
     @property
     def file_name(self) -> str:
@@ -72,6 +75,8 @@ def home() -> Path:
 
 def weights_path(weights: Weights) -> Path:
     """Where the file of `weights` is, or would be, kept."""
+    if weights.packaged:
+        return Path(str(resources.files("bgremove") / "assets" / weights.file_name))
     return home() / "models" / weights.file_name
 
 
@@ -100,8 +105,15 @@ def fetch_weights(
         return _own_file(weights, name, model_file.expanduser())
     path = weights_path(weights)
     if not path.is_file():
+        if weights.packaged:
+            raise WeightsError(f"{path} is missing, which comes with bgremove; install bgremove again")
         _download_once(weights, name, path, progress)
     found = _digest_if_new(path, weights.digest)
+    if found != weights.digest and weights.packaged:
+        raise WeightsError(
+            f"{path} is not the file that came with bgremove: expected {weights.digest}, got {found}; "
+            "install bgremove again"
+        )
     if found != weights.digest:
         raise WeightsError(
             f"{path} is not the published file of {name}: expected {weights.digest}, got {found}; "
@@ -112,7 +124,8 @@ def fetch_weights(
 
 def _own_file(weights: Weights, name: str, path: Path) -> Path:
     if not path.is_file():
-        raise WeightsError(f"there is no model file {path}; {name} is published at {weights.url}")
+        where = "comes with bgremove" if weights.packaged else f"is published at {weights.url}"
+        raise WeightsError(f"there is no model file {path}; {name} {where}")
     found = _digest_if_new(path, weights.digest)
     if found != weights.digest:
         raise WeightsError(

@@ -144,6 +144,7 @@ class Data(lightning.LightningDataModule):
     Args:
         train, val: the pairs.
         folder: where decoded pictures are kept.
+        quiet: no progress bar.
     """
 
     def __init__(
@@ -153,8 +154,11 @@ class Data(lightning.LightningDataModule):
         params: TrainParams,
         augment: AugmentParams,
         folder: Path,
+        *,
+        quiet: bool,
     ) -> None:
         super().__init__()
+        self._quiet = quiet
         self._pairs = {"train": train, "val": val}
         self._params, self._augment = params, augment
         self._threshold = 0.5 if params.threshold_masks else None
@@ -174,7 +178,10 @@ class Data(lightning.LightningDataModule):
         from tqdm import tqdm
 
         total = sum(map(len, self._pairs.values()))
-        with tqdm(total=total, desc="reading pictures", unit="pair", leave=False, delay=1) as bar:
+        with tqdm(
+            total=total, desc="reading pictures", unit="pair", leave=False, delay=1,
+            disable=self._quiet or None,
+        ) as bar:  # fmt: skip
             for cache in self._caches.values():
                 cache.make(bar.update)
 
@@ -339,7 +346,7 @@ def fit(
     learner = Learner(params.model_dump(), loss.model_dump(), per_epoch * params.epochs)
     if pretrained is not None:
         learner.network.load_state_dict(dict(pretrained))
-    data = Data(*pairs, params, augment, out / "cache")
+    data = Data(*pairs, params, augment, out / "cache", quiet=quiet)
     with _calm():
         trainer = lightning.Trainer(
             accelerator=accelerator,
