@@ -30,7 +30,7 @@ FOLDER = click.Path(path_type=Path, readable=False)
 @click.option("--pretrained", type=FOLDER, metavar="CKPT", help="Start from the weights of a checkpoint")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress bars")
 @params_options(TrainParams, "Training")
-@params_options(LossParams, "Loss: a weighted sum of terms")
+@params_options(LossParams, "Loss, a weighted sum of terms")
 @params_options(AugmentParams, "Variation of the training pictures")
 def train(data: Path, out: Path, resume: bool, pretrained: Path | None, quiet: bool, **values: Any) -> None:
     """Train a network on pictures and their masks.

@@ -131,11 +131,11 @@ class Learner(lightning.LightningModule):
 def _optimiser(network: torch.nn.Module, params: TrainParams) -> torch.optim.Optimizer:
     """The optimiser that the settings name; biases and normalisations do not decay."""
     if params.optimizer == "muon":
-        return Muon(network.parameters(), params.lr, params.weight_decay)
+        return Muon(network.parameters(), params.rate, params.weight_decay)
     weights = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=params.lr, weight_decay=params.weight_decay)
+    return torch.optim.AdamW(groups, lr=params.rate, weight_decay=params.weight_decay)
 
 
 class Data(lightning.LightningDataModule):

@@ -24,9 +24,11 @@ class TrainParams(Params):
         0, ge=0, le=2048, description="Side in the first epoch, growing to --size; 0: always --size"
     )
     optimizer: Literal["adamw", "muon"] = Field(
-        "adamw", description="muon learns faster: take 5 times the rate of adamw"
+        "adamw", description="muon needs a fraction of the epochs, and a little more time for each"
     )
-    lr: float = Field(1e-3, ge=0, le=10, description="Highest learning rate")
+    lr: float | None = Field(
+        None, ge=0, le=10, description="Highest learning rate; without it 0.001 for adamw, 0.005 for muon"
+    )
     weight_decay: float = Field(1e-2, ge=0, le=10, description="How weights shrink each step, times the rate")
     warmup: float = Field(0.03, ge=0, le=1, description="Share of all steps in which the rate rises")
     final_lr: float = Field(
@@ -60,6 +62,11 @@ class TrainParams(Params):
     )
     timelapse: bool = Field(False, description="Write [input | truth | prediction] strips after each epoch")
     timelapse_samples: int = Field(4, ge=1, le=100, description="Validation pictures in the timelapse")
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate: the one given, or the optimiser's usual one."""
+        return {"adamw": 0.001, "muon": 0.005}[self.optimizer] if self.lr is None else self.lr
 
 
 class LossParams(Params):
