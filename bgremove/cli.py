@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from bgremove import __version__, commands
 from bgremove.console import Progress, printable, say, stop_on_ctrl_c
 from bgremove.errors import BGRemoveError, OptionError, UnknownRemoverError
-from bgremove.flags import SectionedCommand, SettingOption, metavar, plain, setting_help
+from bgremove.flags import ModelCommand, SettingOption, complete_model, metavar, plain, setting_help
 from bgremove.options import Params, Setting, settings
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from bgremove.removers.base import Device, Remover, RemoverInfo
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-MODEL = "bgremove.model"
 
 
 COMMANDS = {module.name for module in pkgutil.iter_modules(commands.__path__)}
@@ -94,25 +92,11 @@ def _with_flags(sentence: str, named: Mapping[str, str]) -> str:
     return f"{named.get(first, first)} {rest}"
 
 
-class SettingsCommand(SectionedCommand):
-    """A command that has, besides its own options, a flag for each setting of the chosen model.
+class RemoveCommand(ModelCommand):
+    """Flags for the settings of one model and for all that is done after it."""
 
-    The model is found in the arguments first; ``--help --model NAME`` shows that model's flags.
-    """
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[MODEL] = _model_in(args)
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            owners = _owners(error.option_name)
-            if not owners:
-                raise
-            message = f"{error.option_name} is a setting of {', '.join(owners)}; choose it with --model"
-            raise click.UsageError(message, ctx) from None
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), *_setting_options(ctx.meta.get(MODEL, "auto"))]
+    def setting_options(self, models: Sequence[str]) -> list[click.Parameter]:
+        return _setting_options(models[-1])  # the last one named counts
 
 
 def _flags(values: Mapping[str, Any]) -> str:
@@ -122,21 +106,6 @@ def _flags(values: Mapping[str, Any]) -> str:
         + ("" if isinstance(value, bool) else f" {plain(value)}")
         for name, value in values.items()
     )
-
-
-def _model_in(args: Sequence[str]) -> str:
-    """The last model named, as that is the one that counts."""
-    model = "auto"
-    for argument, following in zip(args, [*args[1:], "auto"], strict=False):
-        if argument == "--":
-            break
-        if argument in ("--model", "-m"):
-            model = following
-        elif argument.startswith("--model="):
-            model = argument.partition("=")[2]
-        elif argument.startswith("-m") and len(argument) > 2:
-            model = argument[2:]
-    return model
 
 
 def _groups() -> list[tuple[str, type[Params]]]:
@@ -177,21 +146,6 @@ def _all_settings() -> list[Setting]:
     return [setting for params in groups for setting in settings(params)]
 
 
-def _owners(flag: str) -> list[str]:
-    from bgremove.registry import REMOVERS
-
-    name = flag.lstrip("-").removeprefix("no-").replace("-", "_")
-    return [info.name for info in REMOVERS.values() if name in info.params.model_fields]
-
-
-def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from bgremove.registry import ALIASES, REMOVERS
-
-    help_of = {name: f"means {meant}" for name, meant in ALIASES.items()}
-    help_of |= {name: info.summary for name, info in REMOVERS.items()}
-    return [CompletionItem(name, help=text) for name, text in help_of.items() if name.startswith(incomplete)]
-
-
 @click.group(cls=Group, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="bgremove")
 def main() -> None:
@@ -207,7 +161,7 @@ def main() -> None:
 FILE = click.Path(readable=False, path_type=Path)
 
 
-@main.command(cls=SettingsCommand)
+@main.command(cls=RemoveCommand)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(readable=False))
 @click.option(
     "-o", "--out", type=click.Path(readable=False), metavar="OUT",
@@ -215,7 +169,7 @@ FILE = click.Path(readable=False, path_type=Path)
     "output; without it, a new file beside the input",
 )  # fmt: skip
 @click.option(
-    "-m", "--model", default="auto", metavar="NAME", shell_complete=_complete_model,
+    "-m", "--model", default="auto", metavar="NAME", shell_complete=complete_model,
     help="How to find the subject; bgremove models lists them  [default: auto]",
 )  # fmt: skip
 @click.option("--model-file", type=FILE, metavar="FILE", help="The model's file, instead of downloading it")
@@ -434,7 +388,7 @@ def _here(info: RemoverInfo) -> str:
 
 
 @main.command(short_help="Show a model's settings, presets, paper and licence.")
-@click.argument("model", shell_complete=_complete_model)
+@click.argument("model", shell_complete=complete_model)
 def info(model: str) -> None:
     """Show a model's settings with ranges and defaults, its presets, paper and licence."""
     from bgremove.refine import RefineParams

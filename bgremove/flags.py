@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from bgremove.options import Params, Setting, settings
+
+_MODELS = "bgremove.models"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,6 +27,63 @@ class SectionedCommand(click.Command):
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records, col_max=26)
+
+
+class ModelCommand(SectionedCommand):
+    """A command that has, besides its own options, a flag for each setting of the models it is given.
+
+    They are found in the arguments first; ``--help --model NAME`` shows that model's flags.
+    """
+
+    def setting_options(self, models: Sequence[str]) -> list[click.Parameter]:
+        """The flags that go with `models`, of which there is at least one."""
+        raise NotImplementedError
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_MODELS] = _models_in(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            owners = _owners(error.option_name)
+            if not owners:
+                raise
+            message = f"{error.option_name} is a setting of {', '.join(owners)}; choose it with --model"
+            raise click.UsageError(message, ctx) from None
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *self.setting_options(ctx.meta.get(_MODELS) or ["auto"])]
+
+
+def _models_in(args: Sequence[str]) -> list[str]:
+    """Every model that is named."""
+    models = []
+    for argument, following in zip(args, [*args[1:], "auto"], strict=False):
+        if argument == "--":
+            break
+        if argument in ("--model", "-m"):
+            models.append(following)
+        elif argument.startswith("--model="):
+            models.append(argument.partition("=")[2])
+        elif argument.startswith("-m") and len(argument) > 2:
+            models.append(argument[2:])
+    return models
+
+
+def _owners(flag: str) -> list[str]:
+    """The models that have a setting of that flag."""
+    from bgremove.registry import REMOVERS
+
+    name = flag.lstrip("-").removeprefix("no-").replace("-", "_")
+    return [info.name for info in REMOVERS.values() if name in info.params.model_fields]
+
+
+def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """For the shell: the models that begin so, each with what it is for."""
+    from bgremove.registry import ALIASES, REMOVERS
+
+    help_of = {name: f"means {meant}" for name, meant in ALIASES.items()}
+    help_of |= {name: info.summary for name, info in REMOVERS.items()}
+    return [CompletionItem(name, help=text) for name, text in help_of.items() if name.startswith(incomplete)]
 
 
 def params_options(params: type[Params], section: str = "Settings") -> Callable[[F], F]:

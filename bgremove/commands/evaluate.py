@@ -10,49 +10,17 @@ from typing import Any
 import click
 
 from bgremove.console import Progress, say, stop_on_ctrl_c
-from bgremove.flags import SectionedCommand, SettingOption, given
+from bgremove.flags import ModelCommand, SettingOption, complete_model, given
 from bgremove.options import settings
 
 _FOLDER = click.Path(readable=False, path_type=Path)
 
 
-class EvaluateCommand(SectionedCommand):
-    """Has a flag for each setting of the models that are named, and of what all models have in common."""
+class EvaluateCommand(ModelCommand):
+    """Flags for the settings of the models that are named, and of what all models have in common."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = [one for one in self.params if not isinstance(one, SettingOption)]
-        self.params = [*own, *_setting_options(_models_in(args))]
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            owners = _owners(error.option_name)
-            if not owners:
-                raise
-            message = f"{error.option_name} is a setting of {', '.join(owners)}; name one with --model"
-            raise click.UsageError(message, ctx) from None
-
-
-def _owners(flag: str) -> list[str]:
-    """The models that have a setting of that flag."""
-    from bgremove.registry import REMOVERS
-
-    name = flag.lstrip("-").removeprefix("no-").replace("-", "_")
-    return [info.name for info in REMOVERS.values() if name in info.params.model_fields]
-
-
-def _models_in(args: Sequence[str]) -> list[str]:
-    """Every model that is named; ``auto`` if none is."""
-    models = []
-    for argument, following in zip(args, [*args[1:], ""], strict=False):
-        if argument == "--":
-            break
-        if argument in ("--model", "-m"):
-            models.append(following)
-        elif argument.startswith("--model="):
-            models.append(argument.partition("=")[2])
-        elif argument.startswith("-m") and len(argument) > 2:
-            models.append(argument[2:])
-    return models or ["auto"]
+    def setting_options(self, models: Sequence[str]) -> list[click.Parameter]:
+        return _setting_options(models)
 
 
 def _setting_options(models: Sequence[str]) -> list[click.Parameter]:
@@ -91,7 +59,7 @@ def _setting_options(models: Sequence[str]) -> list[click.Parameter]:
     help="Has images/ and masks/, or folders that have: each of these is a set",
 )  # fmt: skip
 @click.option(
-    "-m", "--model", "models", multiple=True, metavar="NAME",
+    "-m", "--model", "models", multiple=True, metavar="NAME", shell_complete=complete_model,
     help="What to measure; may be given several times. A network of your own: onnx:FILE  [default: auto]",
 )  # fmt: skip
 @click.option(
