@@ -696,6 +696,11 @@ def readme_commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("words", readme_commands(), ids=" ".join)
 def test_the_commands_of_the_readme_exist(words: list[str]) -> None:
-    command = main.commands[words[0]]
-    context = command.make_context(words[0], words[1:])
+    names = words
+    command: click.Command | None = main
+    while isinstance(command, click.Group):  # bgremove data zip
+        command = command.get_command(click.Context(command), names[0])
+        names = names[1:]
+    assert command is not None
+    context = command.make_context(" ".join(words), names)
     assert context.params

@@ -107,7 +107,7 @@ def test_something_left_out_gives_status_1(discs: Path) -> None:
         (
             ["-m", "grabcut", "--canny-low", "3"],
             2,
-            "--canny-low is a setting of contour; name one with --model",
+            "--canny-low is a setting of contour; choose it with --model",
         ),
         (["--preset", "nope"], 2, "unknown preset 'nope'"),
         (["--format", "html"], 2, "--format"),
