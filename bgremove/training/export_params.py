@@ -1,0 +1,29 @@
+"""Settings of an export, declared once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bgremove.options import Params
+
+Storage = Literal["float32", "float16", "int8"]
+
+
+class ExportParams(Params):
+    """What is in the ONNX file, and how it is checked."""
+
+    size: int | None = Field(
+        None, ge=32, le=4096, description="Side of the square the network sees, px; empty: as in the training"
+    )
+    weights: Storage = Field(
+        "float32", description="How the weights are stored; it computes in float32, as quickly, all the same"
+    )
+    int8: bool = Field(
+        False, description="Compute in 8-bit integers, calibrated by the training pictures of --data"
+    )
+    samples: int = Field(
+        100, ge=1, le=100_000, description="Pictures of --data to calibrate by, and pictures to check with"
+    )
+    note: str = Field("", description="Text kept in the file: its licence, its author, what it is for")
