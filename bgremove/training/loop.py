@@ -276,10 +276,17 @@ def draw_curves_of(history: Path, out: Path) -> None:
 
 
 class Timelapse(Callback):
-    """After each epoch: what the network makes of the first validation pictures."""
+    """After each epoch: what the network makes of some validation pictures, spread over all of them.
 
-    def __init__(self, out: Path, samples: int) -> None:
-        self._out, self._samples = out, samples
+    Args:
+        samples: how many.
+        count: how many validation pictures this process has.
+    """
+
+    def __init__(self, out: Path, samples: int, count: int) -> None:
+        self._out = out
+        chosen = {number * count // samples for number in range(samples)}
+        self._samples = {index: number + 1 for number, index in enumerate(sorted(chosen))}
         self._seen = 0
 
     def on_validation_epoch_start(
@@ -299,18 +306,18 @@ class Timelapse(Callback):
     ) -> None:
         if trainer.sanity_checking:
             return
-        for image, truth, matte in zip(*batch, outputs, strict=True):
-            if self._seen == self._samples:
-                return
-            self._seen += 1
+        for index, (image, truth, matte) in enumerate(zip(*batch, outputs, strict=True), self._seen):
+            if index not in self._samples:
+                continue
             write_strip(
                 self._out,
-                self._seen,
+                self._samples[index],
                 trainer.current_epoch + 1,
                 np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()),
                 truth[0].cpu().numpy().astype(np.float32) / np.float32(255),
                 matte[0].float().cpu().numpy(),
             )
+        self._seen += len(batch[0])
 
 
 def fit(
@@ -355,7 +362,7 @@ def fit(
             strategy="auto" if world == 1 else "ddp_spawn" if spawn else "ddp",
             precision="bf16-mixed" if uses_bf16(params.precision) else "32-true",
             max_epochs=params.epochs,
-            callbacks=_callbacks(out, params, quiet=quiet),
+            callbacks=_callbacks(out, params, -(-len(pairs[1]) // world), quiet=quiet),
             logger=TensorBoardLogger(out, name="tensorboard", version=""),
             gradient_clip_val=params.clip or None,
             use_distributed_sampler=False,
@@ -371,11 +378,11 @@ def fit(
     return trainer
 
 
-def _callbacks(out: Path, params: TrainParams, *, quiet: bool) -> list[Callback]:
+def _callbacks(out: Path, params: TrainParams, shown: int, *, quiet: bool) -> list[Callback]:
     folder = out / "checkpoints"
     callbacks: list[Callback] = [Records(out)]
     if params.timelapse:
-        callbacks.append(Timelapse(out, params.timelapse_samples))
+        callbacks.append(Timelapse(out, params.timelapse_samples, shown))
     if params.ema:
         callbacks.append(WeightAveraging(avg_fn=functools.partial(_average, params.ema)))
     if params.patience:
