@@ -72,5 +72,5 @@ def train(data: Path, out: Path, resume: bool, pretrained: Path | None, quiet: b
         say=say,
     )
     if result is not None:
-        say(f"best validation IoU {result.iou:.4f} after {result.epochs} epochs: {result.best}")
+        say(f"best validation IoU {result.iou:.4f}, in epoch {result.epoch} of {result.epochs}: {result.best}")
         say(f"next: bgremove export {result.best} -o network.onnx")

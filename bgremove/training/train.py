@@ -40,12 +40,14 @@ class Trained:
         out: its folder.
         best: the checkpoint of the best epoch.
         iou: that epoch's validation IoU.
+        epoch: which it was, from 1.
         epochs: epochs done in all.
     """
 
     out: Path
     best: Path
     iou: float
+    epoch: int
     epochs: int
 
 
@@ -245,7 +247,7 @@ def _opening(params: TrainParams, counts: Sequence[int]) -> str:
     kind = "bfloat16" if uses_bf16(params.precision) else "float32"
     return (
         f"{params.network} ({weights / 1e6:.2f} million weights) on {place} in {kind}: {counts[0]} pairs to "
-        f"train on, {counts[1]} to validate on, {params.epochs} epochs"
+        f"train on, {counts[1]} to validate on, {params.epochs} epoch{'' if params.epochs == 1 else 's'}"
     )
 
 
@@ -255,4 +257,5 @@ def _result(out: Path) -> Trained:
     history = read_history(out / "history.csv")
     best = best_epoch(history)
     row = best[0] if best else -1
-    return Trained(out, out / BEST, float(history["val_iou"][row]), int(history["epoch"][-1]))
+    epochs = history["epoch"]
+    return Trained(out, out / BEST, float(history["val_iou"][row]), int(epochs[row]), int(epochs[-1]))
