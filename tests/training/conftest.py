@@ -22,15 +22,17 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[None]:
     """Networks ``tiny`` and ``plain`` in the table, as a third one would be."""
     from bgremove.training.networks import NETWORKS
     from tests.training.tiny import ROWS
 
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # a training takes as many threads
-    for name, row in ROWS.items():
-        monkeypatch.setitem(NETWORKS, name, row)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: 1)  # a training takes as many threads
+        for name, row in ROWS.items():
+            patch.setitem(NETWORKS, name, row)
+        yield
 
 
 @pytest.fixture(scope="session")
