@@ -59,7 +59,8 @@ def _view(
     """(2, 3): where in the picture each pixel of the result comes from."""
     mirrored = -1.0 if rng.random() < params.flip else 1.0
     angle = math.radians(rng.uniform(-params.rotate, params.rotate))
-    zoom = math.exp(rng.uniform(-1, 1) * math.log(params.zoom))
+    much = rng.uniform(-1, 1)
+    zoom = params.zoom**much if much > 0 else params.shrink**much
     stretch = math.exp(rng.uniform(-params.stretch, params.stretch) / 2)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) / zoom
     unit = turn * np.array([mirrored * stretch, 1 / stretch])

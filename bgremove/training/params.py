@@ -93,9 +93,10 @@ class AugmentParams(Params):
     flip: float = Field(0.5, ge=0, le=1, description="Share of pictures mirrored")
     rotate: float = Field(10.0, ge=0, le=180, description="Largest rotation, degrees")
     zoom: float = Field(
-        1.35, ge=1, le=4, description="Largest enlargement (and shrinking); the part seen is moved at random"
+        2.0, ge=1, le=4, description="Largest enlargement, of half of the pictures; the part seen is random"
     )
+    shrink: float = Field(1.35, ge=1, le=4, description="Largest shrinking, of the other half")
     stretch: float = Field(0.15, ge=0, le=1, description="Largest change of the width to height, as its log")
     colour: float = Field(1.0, ge=0, le=3, description="Strength of changes of light, contrast and colour")
-    grey: float = Field(0.08, ge=0, le=1, description="Share of pictures made grey")
+    grey: float = Field(0.1, ge=0, le=1, description="Share of pictures made grey")
     degrade: float = Field(0.1, ge=0, le=1, description="Share blurred; as many get noise, and JPEG marks")
