@@ -478,25 +478,14 @@ def _channel_axes(model: onnx.ModelProto) -> dict[str, int]:
 def rounded(weights: Floats, axis: int) -> tuple[npt.NDArray[np.int8], Floats]:
     """Whole numbers from -127 to 127 and a scale for each channel along `axis`, ``weights = whole * scale``.
 
-    Of several scales, each channel gets that with the smallest squared error: to cut its largest weights
-    short pays where the others then fall on a finer grid.
+    The scale fits the channel's largest weight; one that cuts it short for the sake of the others makes the
+    squared error only 2% smaller.
     """
-    rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
-    top = np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.finfo(np.float32).tiny) / 127
-    best, least = top, np.full_like(top, np.inf)
-    for share in np.linspace(0.5, 1, 51, dtype=np.float32):
-        scale = top * share
-        error = np.square(_whole(rows, scale) * scale - rows).sum(axis=1, keepdims=True)
-        best, least = np.where(error < least, scale, best), np.minimum(error, least)
-    shape = np.ones(weights.ndim, int)
-    shape[axis] = -1
-    scale = best.reshape(shape)
-    return _whole(weights, scale).astype(np.int8), scale
-
-
-def _whole(weights: Floats, scale: Floats) -> Floats:
-    whole: Floats = np.clip(np.rint(weights / scale), -127, 127)
-    return whole
+    others = tuple(side for side in range(weights.ndim) if side != axis % weights.ndim)
+    top: Floats = np.abs(weights).max(axis=others, keepdims=True)
+    top[top == 0] = 1
+    scale = top / np.float32(127)
+    return np.rint(weights / scale).astype(np.int8), scale
 
 
 # Computing in integers ------------------------------------------------------------------------------
@@ -521,10 +510,12 @@ def quantized(model: onnx.ModelProto, pictures: Iterator[Floats]) -> onnx.ModelP
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)  # calibration moves its weights to a file
     with tempfile.TemporaryDirectory(prefix="bgremove-") as folder, _calm():
         path = Path(folder) / "int8.onnx"
         quantize_static(
-            model,
+            copy,
             path,
             _Reader(pictures),
             quant_format=QuantFormat.QDQ,
