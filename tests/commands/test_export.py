@@ -24,7 +24,7 @@ def test_from_a_checkpoint_to_a_cutout(checkpoint: Path, tmp_path: Path) -> None
     result = bgremove_here("export", checkpoint, "-o", out, "--int8", "--note", "mine")
     assert result.exit_code == 0 and result.stdout == "", result.stderr
     lines = result.stderr.splitlines()
-    assert lines[0] == f"{checkpoint}: lite"
+    assert lines[0] == f"{checkpoint}: lite, 1 epoch"
     assert lines[1].startswith("int8 without --data has no pictures to calibrate by: the weights are")
     assert lines[2].startswith("6 pictures of the package: alpha differs from PyTorch's by ")
     size = out.stat().st_size / 1e6
