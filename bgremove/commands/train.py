@@ -1,4 +1,4 @@
-"""``bgremove train``."""
+"""``bgremove train``: a network from pictures and their masks."""
 
 from __future__ import annotations
 
