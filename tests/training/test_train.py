@@ -733,6 +733,15 @@ def test_two_processes_are_one_of_twice_the_batch(discs: Path, tmp_path: Path) -
     assert not (tmp_path / "two" / "cache").exists()
 
 
+@pytest.mark.xfail(strict=True, reason="a traceback from each process")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell's ways of starting processes")
+def test_fewer_validation_pictures_than_processes_is_said(tmp_path: Path) -> None:
+    data = disc_data(tmp_path / "data", val=1)
+    process = tiny_there("train", "--data", data, "-o", tmp_path / "out", *FLAGS, "--devices", "2", "-q")
+    _, stderr = process.communicate(timeout=600)
+    assert process.returncode in (0, 1, 2) and "Traceback" not in stderr
+
+
 # Signals --------------------------------------------------------------------------------------------
 
 STOPS: dict[str, Any] = {
@@ -743,15 +752,13 @@ STOPS: dict[str, Any] = {
 
 
 def stopped_there(name: str, data: Path, out: Path) -> tuple[int, str]:
-    """The command, sent a signal after its first epoch of three; its status and what it said."""
-    process = tiny_there(
-        "train", "--data", data, "-o", out, *FLAGS, "-q", "--timelapse", "--timelapse-samples", "2"
-    )
+    """The command, sent a signal in the third epoch of five; its status and what it said."""
+    process = tiny_there("train", "--data", data, "-o", out, *FLAGS, "--epochs", "5", "-q")
     assert process.stderr is not None
     said = ""
     for line in process.stderr:
         said += line
-        if line.startswith("epoch 1/"):
+        if line.startswith("epoch 2/"):
             process.send_signal(getattr(signal, name))
             break
     stdout, rest = process.communicate(timeout=600)
@@ -761,12 +768,13 @@ def stopped_there(name: str, data: Path, out: Path) -> tuple[int, str]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent another way there")
 @pytest.mark.parametrize("name", STOPS)
-def test_after_a_signal_it_goes_on(name: str, done: Path, discs: Path, tmp_path: Path) -> None:
+def test_after_a_signal_it_goes_on(name: str, discs: Path, tmp_path: Path) -> None:
     _, said = stopped_there(name, discs, tmp_path / "out")
-    assert "epoch 3/3" not in said and "Traceback" not in said
-    assert len(read_history(tmp_path / "out" / "history.csv")["epoch"]) < 3
-    run(discs, tmp_path / "out", resume=True, timelapse=True, timelapse_samples=2)
-    same_training(done, tmp_path / "out")
+    assert "epoch 5/5" not in said and "Traceback" not in said
+    assert 1 < len(read_history(tmp_path / "out" / "history.csv")["epoch"]) < 5
+    assert run(discs, tmp_path / "out", resume=True, epochs=5).epochs == 5
+    run(discs, tmp_path / "unbroken", epochs=5)
+    same_training(tmp_path / "unbroken", tmp_path / "out")
     assert not (tmp_path / "out" / "cache").exists()
 
 
