@@ -14,9 +14,25 @@ from bgremove.removers.base import Device, Remover, RemoverInfo
 from bgremove.removers.contour import ContourParams
 from bgremove.removers.grabcut import GrabCutParams
 from bgremove.removers.onnx import BIREFNET, ISNET, ISNET_ANIME, U2NET, OnnxParams
-from bgremove.weights import rembg_release
+from bgremove.weights import Weights, rembg_release
 
 _ROWS = (
+    RemoverInfo(
+        name="lite",
+        kind="network",
+        target="bgremove.removers.onnx:OnnxRemover",
+        params=OnnxParams,
+        summary="The main subject of any photo, at once: it comes with the package",
+        license="Apache-2.0 (trained on research data sets; see bgremove/assets/lite.md)",
+        paper="bgremove/assets/lite.md, its model card",
+        weights=Weights(
+            "",
+            "sha256:08cd8d93e7066d0bac26a5665f6ff5f075534276c32f69afb7a229a9499346f7",
+            4.1,
+            "lite.onnx",
+            packaged=True,
+        ),
+    ),
     RemoverInfo(
         name="contour",
         kind="classical",
@@ -197,7 +213,7 @@ _ROWS = (
 REMOVERS: dict[str, RemoverInfo] = {row.name: row for row in _ROWS}
 """Every remover by name, in the order of menus."""
 
-ALIASES: dict[str, str] = {"auto": "grabcut"}
+ALIASES: dict[str, str] = {"auto": "lite"}
 """Other names; ``auto`` is what is used when nothing is asked for."""
 
 

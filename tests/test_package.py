@@ -132,13 +132,17 @@ def test_importing_loads_next_to_nothing() -> None:
     assert not loaded_by("import bgremove") & (heavy | {"pymatting", "numba", "scipy"})
 
 
-def test_using_it_loads_no_network_and_no_compiler() -> None:
+HEAVY = {"onnxruntime", "torch", "lightning", "numba", "pymatting", "scipy", "requests", "click", "av"}
+
+
+@pytest.mark.parametrize(("model", "needs"), [("auto", {"onnxruntime"}), ("grabcut", set())])
+def test_using_it_loads_no_more_than_it_needs(model: str, needs: set[str]) -> None:
     code = (
         "import numpy as np, bgremove\n"
         "photo = np.full((60, 80, 3), 40, np.uint8); photo[15:45, 20:60] = 250\n"
-        "bgremove.remove(photo)"
+        f"bgremove.predict_alpha(photo, {model!r})"
     )
-    assert not loaded_by(code) & {"onnxruntime", "torch", "numba", "pymatting", "scipy", "requests", "click"}
+    assert loaded_by(code) & HEAVY == needs
 
 
 # Files ----------------------------------------------------------------------------------------------

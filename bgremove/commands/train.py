@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +60,23 @@ def train(data: Path, out: Path, resume: bool, pretrained: Path | None, quiet: b
                 {**stored[name].model_dump(), **part}
                 for name, part in zip(("train", "loss", "augment"), parts, strict=True)
             ]
-    result = run(
-        data,
-        out,
-        train=TrainParams(**parts[0]),
-        loss=LossParams(**parts[1]),
-        augment=AugmentParams(**parts[2]),
-        resume=resume,
-        pretrained=pretrained,
-        spawn=False,
-        quiet=quiet,
-        say=say,
-    )
+    try:
+        result = run(
+            data,
+            out,
+            train=TrainParams(**parts[0]),
+            loss=LossParams(**parts[1]),
+            augment=AugmentParams(**parts[2]),
+            resume=resume,
+            pretrained=pretrained,
+            spawn=False,
+            quiet=quiet,
+            say=say,
+        )
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        say("stopped; the same command with --resume goes on from the last finished epoch")
+        sys.exit(130 if isinstance(stopped, KeyboardInterrupt) else 143)
     if result is not None:
-        say(f"best validation IoU {result.iou:.4f}, in epoch {result.epoch} of {result.epochs}: {result.best}")
+        when = f"in epoch {result.epoch} of {result.epochs}"
+        say(f"best validation IoU {result.iou:.4f}, {when}: {result.best}")
         say(f"next: bgremove export {result.best} -o network.onnx")

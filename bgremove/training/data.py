@@ -80,9 +80,9 @@ class Cache:
         for _ in map_on_threads(store, range(count)):
             pass
 
-    def open(self) -> tuple[Any, Any]:
-        """The arrays (N, S, S, 3) and (N, S, S) uint8, read from the files as they are needed."""
-        return np.load(self._images, mmap_mode="r"), np.load(self._truths, mmap_mode="r")
+    def open(self) -> Decoded:
+        """What is in the files."""
+        return Decoded(self._images, self._truths)
 
     def delete(self) -> None:
         """Take the files away."""
@@ -92,12 +92,35 @@ class Cache:
             self._images.parent.rmdir()
 
 
+class Decoded:
+    """Decoded pictures and truths in files, read as they are needed; another process opens them itself."""
+
+    def __init__(self, images: Path, truths: Path) -> None:
+        self._paths = images, truths
+        self._arrays: tuple[Any, Any] | None = None
+
+    def __getitem__(self, index: int) -> tuple[Image, Grey]:
+        images, truths = self.arrays
+        return np.asarray(images[index]), np.asarray(truths[index])
+
+    @property
+    def arrays(self) -> tuple[Any, Any]:
+        """(N, S, S, 3) and (N, S, S) uint8."""
+        if self._arrays is None:
+            images, truths = (np.load(path, mmap_mode="r") for path in self._paths)
+            self._arrays = images, truths
+        return self._arrays
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_arrays": None}
+
+
 class Pictures(Dataset[tuple[Image, Grey]]):
     """Pairs as squares; with `augment`, each varied by the seed, the epoch and its number alone.
 
     Args:
         pairs: the pictures.
-        source: arrays of decoded pictures (see :class:`Cache`), or None to read each when it is taken.
+        source: decoded pictures (see :class:`Cache`), or None to read each when it is taken.
         size: side of the squares, pixels.
         threshold: makes truths hard, where there is no `source`.
     """
@@ -105,7 +128,7 @@ class Pictures(Dataset[tuple[Image, Grey]]):
     def __init__(
         self,
         pairs: Sequence[Pair],
-        source: tuple[Any, Any] | None,
+        source: Decoded | None,
         size: int,
         threshold: float | None,
         *,
@@ -119,23 +142,26 @@ class Pictures(Dataset[tuple[Image, Grey]]):
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def __getitem__(self, index: int) -> tuple[Image, Grey]:
+    def __getitem__(self, number: int) -> tuple[Image, Grey]:
+        """The picture of that number; numbers go on beyond the last picture, for other variations."""
+        index = number % len(self._pairs)
         if self._source is None:
             # Larger than is shown, so that what is enlarged stays sharp.
             side = self._size if self._augment is None else round(self._size * 1.25)
             image, truth = read_square(self._pairs[index], side, self._threshold)
         else:
-            image, truth = self._source[0][index], self._source[1][index]
+            image, truth = self._source[index]
         if self._augment is None:
             return resized(image, truth, self._size)
-        rng = np.random.default_rng((self._seed, self._epoch, index))
-        return augmented(np.asarray(image), np.asarray(truth), self._size, self._augment, rng)
+        rng = np.random.default_rng((self._seed, self._epoch, number))
+        return augmented(image, truth, self._size, self._augment, rng)
 
 
 class Order(Sampler[list[int]]):
     """The batches of an epoch for one of several processes, set by the seed and the epoch.
 
-    Every process gets as many batches, all of them full; what is left over comes in another epoch.
+    Every process gets as many batches, all of them full; what is left over comes in another epoch. Where
+    there are more places than pictures, the second round's numbers begin after the last picture's.
 
     Args:
         count: number of pictures.
@@ -148,13 +174,15 @@ class Order(Sampler[list[int]]):
         self, count: int, batch: int, *, images: int = 0, seed: int = 0, epoch: int = 0,
         rank: int = 0, world: int = 1,
     ) -> None:  # fmt: skip
-        self._batch, self._rank, self._world = min(batch, count), rank, world
+        self._batch, self._rank, self._world = min(batch, max(1, count // world)), rank, world
         wanted = images or count
         self._batches = max(1, wanted // (self._batch * world))
         rng = np.random.default_rng((seed, epoch))
         needed = self._batches * self._batch * world
         rounds = -(-needed // count)
-        self._order = np.concatenate([rng.permutation(count) for _ in range(rounds)])[:needed]
+        self._order = np.concatenate([rng.permutation(count) + turn * count for turn in range(rounds)])[
+            :needed
+        ]
 
     def __len__(self) -> int:
         return self._batches

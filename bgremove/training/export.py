@@ -193,13 +193,7 @@ class Source:
                 f"{checkpoint} is no checkpoint of bgremove train: it does not say which network it holds"
             ) from error
         network = create_network(info.name)
-        try:
-            network.load_state_dict(load_weights(checkpoint))
-        except RuntimeError as error:
-            raise WeightsError(
-                f"{checkpoint} holds a {info.name} that is built otherwise than that of bgremove "
-                f"{__version__}; export it with the version that trained it, or train anew"
-            ) from error
+        network.load_state_dict(load_weights(checkpoint))
         matte = Matte(network).eval().requires_grad_(False)
         return cls(matte, info, size, int(loaded.get("epoch", -1)) + 1, _iou_of(loaded, checkpoint))
 

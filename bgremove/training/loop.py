@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
-import time
+import signal
+import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    ModelCheckpoint,
-    TQDMProgressBar,
-    WeightAveraging,
-)
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 from torchmetrics import MeanMetric
 
 from bgremove.pairs import Pair
-from bgremove.training.curves import append_history, draw_curves
-from bgremove.training.data import Batch, Cache, Order, Pictures, load
+from bgremove.training.callbacks import callbacks
+from bgremove.training.data import Batch, Cache, Decoded, Order, Pictures, load
 from bgremove.training.losses import deep_loss, segmentation_loss
 from bgremove.training.muon import Muon
 from bgremove.training.networks import create_network, network_info
 from bgremove.training.params import AugmentParams, LossParams, TrainParams
 from bgremove.training.schedule import rate_at, size_at
-from bgremove.training.timelapse import write_strip
 
 METRICS = ("val_loss", "val_iou", "val_dice", "val_accuracy", "val_mae")
 
@@ -169,7 +161,7 @@ class Data(lightning.LightningDataModule):
         self._keeps = params.cache == "on" or (
             params.cache == "auto" and all(cache.fits() for cache in self._caches.values())
         )
-        self._sources: dict[str, tuple[Any, Any] | None] = {"train": None, "val": None}
+        self._sources: dict[str, Decoded | None] = {"train": None, "val": None}
 
     def prepare_data(self) -> None:
         """Decode everything; Lightning calls it in one process of each machine."""
@@ -232,94 +224,6 @@ class _These(SequentialSampler):
         return iter(self._numbers)
 
 
-class Records(Callback):
-    """After each epoch: a row in the CSV, the curves drawn anew, and a line on the terminal."""
-
-    def __init__(self, out: Path) -> None:
-        self._out = out
-        self._started = time.monotonic()
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._started = time.monotonic()
-
-    @rank_zero_only
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        from bgremove.console import say
-
-        assert isinstance(pl_module, Learner)
-        params, epoch = pl_module.train_params, trainer.current_epoch
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row = {
-            "epoch": epoch + 1,
-            "step": trainer.global_step,
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            **figures,
-            "size": size_at(epoch, params.epochs, params.start_size, params.size, pl_module.info.multiple),
-            "seconds": time.monotonic() - self._started,
-        }
-        history = self._out / "history.csv"
-        append_history(history, row)
-        draw_curves_of(history, self._out / "curves.png")
-        say(
-            f"epoch {epoch + 1}/{params.epochs}: loss {row.get('train_loss', 0):.3f}, validation IoU "
-            f"{row.get('val_iou', 0):.4f}, Dice {row.get('val_dice', 0):.4f}, accuracy "
-            f"{row.get('val_accuracy', 0):.4f}, MAE {row.get('val_mae', 0):.4f}, {row['seconds']:.0f} s "
-            f"at {row['size']} px"
-        )
-
-
-def draw_curves_of(history: Path, out: Path) -> None:
-    """The curves of a training's CSV as a PNG."""
-    from bgremove.training.curves import read_history
-
-    draw_curves(read_history(history), out)
-
-
-class Timelapse(Callback):
-    """After each epoch: what the network makes of some validation pictures, spread over all of them.
-
-    Args:
-        samples: how many.
-        count: how many validation pictures this process has.
-    """
-
-    def __init__(self, out: Path, samples: int, count: int) -> None:
-        self._out = out
-        chosen = {number * count // samples for number in range(samples)}
-        self._samples = {index: number + 1 for number, index in enumerate(sorted(chosen))}
-        self._seen = 0
-
-    def on_validation_epoch_start(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
-        self._seen = 0
-
-    @rank_zero_only
-    def on_validation_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if trainer.sanity_checking:
-            return
-        for index, (image, truth, matte) in enumerate(zip(*batch, outputs, strict=True), self._seen):
-            if index not in self._samples:
-                continue
-            write_strip(
-                self._out,
-                self._samples[index],
-                trainer.current_epoch + 1,
-                np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()),
-                truth[0].cpu().numpy().astype(np.float32) / np.float32(255),
-                matte[0].float().cpu().numpy(),
-            )
-        self._seen += len(batch[0])
-
-
 def fit(
     pairs: tuple[Sequence[Pair], Sequence[Pair]],
     out: Path,
@@ -331,6 +235,7 @@ def fit(
     pretrained: Mapping[str, Tensor] | None = None,
     spawn: bool = False,
     quiet: bool = False,
+    say: Callable[[str], object],
 ) -> lightning.Trainer:
     """Train, and leave checkpoints, logs, curves and strips in `out`.
 
@@ -342,12 +247,16 @@ def fit(
         pretrained: a network's weights to start from.
         spawn: start further processes from this one, not by running the command again.
         quiet: no progress bar.
+        say: called with a sentence after each epoch.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C; what was finished can be gone on with.
+        SystemExit: after SIGTERM, likewise.
     """
-    accelerator = "gpu" if torch.cuda.is_available() else "cpu"
-    devices = params.devices or (torch.cuda.device_count() if accelerator == "gpu" else 1)
-    if accelerator == "cpu":
+    world = processes(params)
+    accelerator, devices = "gpu" if torch.cuda.is_available() else "cpu", world // params.nodes
+    if accelerator == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // devices))
-    world = devices * params.nodes
     per_epoch = len(Order(len(pairs[0]), params.batch_size, images=params.epoch_images, world=world))
     lightning.seed_everything(params.seed, verbose=False)
     learner = Learner(params.model_dump(), loss.model_dump(), per_epoch * params.epochs)
@@ -362,43 +271,46 @@ def fit(
             strategy="auto" if world == 1 else "ddp_spawn" if spawn else "ddp",
             precision="bf16-mixed" if uses_bf16(params.precision) else "32-true",
             max_epochs=params.epochs,
-            callbacks=_callbacks(out, params, -(-len(pairs[1]) // world), quiet=quiet),
+            callbacks=callbacks(out, params, -(-len(pairs[1]) // world), quiet=quiet, say=say),
             logger=TensorBoardLogger(out, name="tensorboard", version=""),
             gradient_clip_val=params.clip or None,
             use_distributed_sampler=False,
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
-            enable_progress_bar=not quiet,
+            enable_progress_bar=False,  # there is one of ours
             enable_model_summary=False,
             log_every_n_steps=20,
         )
-        trainer.fit(learner, data, ckpt_path=resume, weights_only=True)
-    if trainer.is_global_zero and trainer.state.status == "finished":
-        data.forget()
+        try:
+            with _signals_kept():
+                trainer.fit(learner, data, ckpt_path=resume, weights_only=True)
+        except SIGTERMException:
+            raise
+        except SystemExit as stopped:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from stopped
+        finally:
+            if trainer.is_global_zero:
+                data.forget()
     return trainer
 
 
-def _callbacks(out: Path, params: TrainParams, shown: int, *, quiet: bool) -> list[Callback]:
-    folder = out / "checkpoints"
-    callbacks: list[Callback] = [Records(out)]
-    if params.timelapse:
-        callbacks.append(Timelapse(out, params.timelapse_samples, shown))
-    if params.ema:
-        callbacks.append(WeightAveraging(avg_fn=functools.partial(_average, params.ema)))
-    if params.patience:
-        callbacks.append(EarlyStopping("val_iou", mode="max", patience=params.patience))
-    # The last epoch's comes after all that counts epochs, so that going on from it repeats nothing.
-    callbacks += [
-        ModelCheckpoint(folder, "best", "val_iou", mode="max", enable_version_counter=False),
-        ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True),
-    ]
-    return callbacks if quiet else [*callbacks, TQDMProgressBar(leave=False)]
+def processes(params: TrainParams) -> int:
+    """How many processes train together: a GPU each, or a share of the CPU."""
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 1
+    return (params.devices or found) * params.nodes
 
 
-def _average(decay: float, average: Tensor, current: Tensor, count: Tensor) -> Tensor:
-    """An exponential moving average that forgets sooner while it is young."""
-    keep = min(decay, (1 + float(count)) / (10 + float(count)))
-    return average + (1 - keep) * (current - average)
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Lightning leaves Ctrl-C ignored once it has answered one; a notebook goes on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def uses_bf16(precision: str) -> bool:

@@ -76,7 +76,11 @@ def segmentation_loss(logits: Tensor, truth: Tensor, params: LossParams) -> Tens
         logits: (N, 1, H, W), any float type.
         truth: (N, 1, H, W) in [0, 1], soft truths as they are.
     """
-    logits = logits.float()
+    with torch.autocast(logits.device.type, enabled=False):
+        return _weighted(logits.float(), truth, params)
+
+
+def _weighted(logits: Tensor, truth: Tensor, params: LossParams) -> Tensor:
     loss = logits.new_zeros(())
     if params.bce:
         loss = loss + params.bce * F.binary_cross_entropy_with_logits(logits, truth)

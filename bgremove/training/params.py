@@ -48,7 +48,7 @@ class TrainParams(Params):
     epoch_images: int = Field(
         0, ge=0, description="Pictures an epoch, drawn at random; 0: all of them, each once"
     )
-    seed: int = Field(0, ge=0, description="Same seed, same training")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Same seed, same training")
     threshold_masks: bool = Field(False, description="Make soft masks hard, at one half")
     devices: int = Field(
         0,

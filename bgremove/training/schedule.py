@@ -16,7 +16,7 @@ def size_at(epoch: int, epochs: int, start: int, end: int, multiple: int) -> int
     References:
         Tan and Le, "EfficientNetV2", ICML 2021 (progressive learning).
     """
-    if not start or start >= end:
+    if not start or start >= end or epoch == epochs - 1:
         return end
     steps = (end - start) // multiple + 1
     share = epoch / (GROWTH * epochs)

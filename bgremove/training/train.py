@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bgremove import __version__
 from bgremove.errors import DataError, MissingExtraError, OptionError, OutputError, WeightsError
 from bgremove.io import make_folder, write_bytes
 from bgremove.options import Params
@@ -20,10 +19,10 @@ from bgremove.training.params import AugmentParams, LossParams, TrainParams
 if TYPE_CHECKING:
     from torch import Tensor
 
-_BROKEN = (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError)
+_TAKE = "take a checkpoints/best.ckpt"
 
 SETTINGS = "settings.json"
-LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
+LAST, BEST, HISTORY = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt"), Path("history.csv")
 _FREE = {"workers", "devices", "nodes", "cache", "timelapse", "timelapse_samples"}
 """Settings that may differ when a training goes on; the others make it what it is."""
 
@@ -74,7 +73,7 @@ def train(
         pretrained: a checkpoint whose weights to start from.
         spawn: start further processes from this one, not by running the command again.
         quiet: no progress bars.
-        say: called with sentences on what is done.
+        say: called with sentences on what is done; for several processes it must be one that can be pickled.
 
     Returns:
         What it left; None in all but the first of several processes.
@@ -85,9 +84,12 @@ def train(
         OptionError: if settings contradict each other, or a resumed training's.
         WeightsError: if a checkpoint cannot be used.
         MissingExtraError: without the extra ``train``.
+        KeyboardInterrupt, SystemExit: after Ctrl-C, after SIGTERM; `resume` goes on.
     """
     params, terms, changes = train or TrainParams(), loss or LossParams(), augment or AugmentParams()
     _need_extra()
+    from bgremove.training.loop import fit, processes
+
     first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
     _check_sizes(params)
     groups = {"train": params, "loss": terms, "augment": changes}
@@ -97,18 +99,23 @@ def train(
         _usable(listing, data / name, quiet=quiet or not first, say=say if first else _nothing)
         for listing, name in zip(listings, ("train", "val"), strict=True)
     ]
+    work = {"train": len(pairs[0]), "val": len(pairs[1]), "processes": processes(params)}
+    _check_work(params, work)
     weights = None if pretrained is None else load_weights(pretrained, params.network)
+    if resume:
+        load_weights(out / LAST, params.network)
+        _check_same_work(out, work)
     make_folder(out)
     if first and not resume:
-        text = json.dumps({name: group.model_dump() for name, group in groups.items()}, indent=2)
+        text = json.dumps(
+            {**{name: group.model_dump() for name, group in groups.items()}, "work": work}, indent=2
+        )
         write_bytes(out / SETTINGS, f"{text}\n".encode(), overwrite=True)
-    from bgremove.training.loop import fit
-
     if first:
         say(_opening(params, [len(part) for part in pairs]))
     trainer = fit(
         (pairs[0], pairs[1]), out, params, terms, changes,
-        resume=out / LAST if resume else None, pretrained=weights, spawn=spawn, quiet=quiet,
+        resume=out / LAST if resume else None, pretrained=weights, spawn=spawn, quiet=quiet, say=say,
     )  # fmt: skip
     if not trainer.is_global_zero:
         return None
@@ -125,13 +132,26 @@ def load_weights(checkpoint: Path, network: str | None = None) -> dict[str, Tens
     Raises:
         WeightsError: if it is no such file, or another network's.
     """
+    from bgremove.training.networks import create_network
+
     loaded = read_checkpoint(checkpoint)
-    found = loaded["hyper_parameters"]["train"]["network"]
+    try:
+        found = str(loaded["hyper_parameters"]["train"]["network"])
+    except (KeyError, TypeError) as error:
+        raise WeightsError(f"{checkpoint} does not say which network it holds; {_TAKE}") from error
     if network is not None and network != found:
         raise WeightsError(f"{checkpoint} holds a {found}, not a {network}; take --network {found}")
     prefix = "network."
     state: dict[str, Tensor] = loaded["state_dict"]
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    wanted = create_network(found).state_dict()
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    if shapes != {name: tuple(value.shape) for name, value in wanted.items()}:
+        raise WeightsError(
+            f"{checkpoint} holds a {found} that is built otherwise than in bgremove {__version__}; use it "
+            "with the version that trained it, or train anew"
+        )
+    return weights
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -147,10 +167,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
-    except _BROKEN as error:
-        raise WeightsError(
-            f"{path} is damaged, or no checkpoint of bgremove train; take a checkpoints/best.ckpt"
-        ) from error
+    except Exception as error:  # an unpickler fails in any way over what is no pickle
+        raise WeightsError(f"{path} is damaged, or no checkpoint of bgremove train; {_TAKE}") from error
     if not isinstance(loaded, dict) or not {"state_dict", "hyper_parameters"} <= loaded.keys():
         raise WeightsError(f"{path} is no checkpoint of bgremove train: it has no state_dict or no settings")
     return loaded
@@ -159,6 +177,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def _need_extra() -> None:
     try:
         import lightning  # noqa: F401
+        import tensorboard  # noqa: F401
         import torch  # noqa: F401
         import torchmetrics  # noqa: F401
     except ImportError as error:
@@ -182,7 +201,9 @@ def _check_out(out: Path, groups: dict[str, Params], *, resume: bool) -> None:
     """Refuse to mix two trainings in one folder."""
     begun = (out / SETTINGS).exists()
     if not resume:
-        if (out / LAST).exists():
+        if begun:
+            read_settings(out)  # ours, or it is something else's
+        if any((out / name).exists() for name in (LAST, BEST, HISTORY)):
             raise OutputError(
                 f"{out} holds a training already; go on with it (--resume), or give another folder (--out)"
             )
@@ -197,6 +218,41 @@ def _check_out(out: Path, groups: dict[str, Params], *, resume: bool) -> None:
                 raise OptionError(
                     f"{key} was {before} in the training that is resumed, not {value}; leave it out"
                 )
+
+
+def _check_work(params: TrainParams, work: Mapping[str, int]) -> None:
+    """Refuse what no training can do with so few pictures."""
+    from bgremove.training.networks import network_info
+
+    world = work["processes"]
+    for name in ("train", "val"):
+        if work[name] < world:
+            raise OptionError(
+                f"devices must be at most the number of pictures: {work[name]} in {name}, {world} processes"
+            )
+    smallest = params.start_size or params.size
+    if (
+        min(params.batch_size, work["train"] // world) == 1
+        and smallest <= network_info(params.network).multiple
+    ):
+        raise OptionError(
+            f"batch_size must be at least 2 with pictures of {smallest} px: a single value has no variance"
+        )
+
+
+def _check_same_work(out: Path, work: Mapping[str, int]) -> None:
+    """Refuse to go on with other pictures, or with other processes, which share them out otherwise."""
+    try:
+        before = json.loads((out / SETTINGS).read_text(encoding="utf-8"))["work"]
+    except KeyError:  # begun by an older version
+        return
+    for name, count in work.items():
+        if before.get(name) != count:
+            what = name if name == "processes" else f"pairs in {name}"
+            raise OptionError(
+                f"{out} was begun with {before.get(name)} {what}, not {count}; go on with the same "
+                "(--data, --devices, --nodes), or begin another training"
+            )
 
 
 def read_settings(out: Path) -> dict[str, Params]:
@@ -254,7 +310,7 @@ def _opening(params: TrainParams, counts: Sequence[int]) -> str:
 def _result(out: Path) -> Trained:
     from bgremove.training.curves import best_epoch, read_history
 
-    history = read_history(out / "history.csv")
+    history = read_history(out / HISTORY)
     best = best_epoch(history)
     row = best[0] if best else -1
     epochs = history["epoch"]

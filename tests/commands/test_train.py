@@ -30,12 +30,12 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The small networks, one thread."""
     import torch
 
-    from bgremove.training import loop
+    from bgremove.training import callbacks
     from bgremove.training.networks import NETWORKS
 
     threads = torch.get_num_threads()
     monkeypatch.setattr("os.cpu_count", lambda: 1)
-    monkeypatch.setattr(loop, "draw_curves_of", lambda *_: None)
+    monkeypatch.setattr(callbacks, "draw_curves_of", lambda *_: None)
     for name, row in ROWS.items():
         monkeypatch.setitem(NETWORKS, name, row)
     yield
@@ -190,7 +190,6 @@ def test_a_training_and_what_comes_after_it(discs: Path, tmp_path: Path) -> None
     assert "disc_00.png is damaged, or no checkpoint of bgremove train" in wrong.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="Lightning's bar goes to standard output, terminal or not")
 def test_a_bar_is_for_terminals_and_on_stderr(discs: Path, tmp_path: Path) -> None:
     """Nothing goes to standard output, and no bar into a file."""
     flags = [*FLAGS, "--epochs", "1"]
@@ -216,12 +215,9 @@ def test_a_bar_is_for_terminals_and_on_stderr(discs: Path, tmp_path: Path) -> No
     assert done.stdout == b""
 
 
-UNSAID = pytest.mark.xfail(strict=True, reason="a traceback, after the folder was begun")
-
-
 @pytest.mark.parametrize(
     "package",
-    ["torch", "lightning", "torchmetrics", "matplotlib", pytest.param("tensorboard", marks=UNSAID)],
+    ["torch", "lightning", "torchmetrics", "matplotlib", "tensorboard"],
 )
 def test_a_missing_package_is_said_before_the_work(package: str, discs: Path, tmp_path: Path) -> None:
     code = (

@@ -95,7 +95,7 @@ def test_aliases_lead_somewhere() -> None:
     [
         ("u2nte", "unknown remover 'u2nte'; did you mean 'u2net'"),
         ("grab-cut", "did you mean 'grabcut'"),
-        ("zzz", "unknown remover 'zzz'; [Kk]nown: auto, contour, grabcut"),
+        ("zzz", "unknown remover 'zzz'; [Kk]nown: auto, lite, contour, grabcut"),
         ("", "unknown remover ''"),
         ("contour:file", "unknown remover 'contour:file'"),
     ],

@@ -212,12 +212,8 @@ def test_one_scale_is_the_plain_loss(soft: tuple[Tensor, Tensor]) -> None:
 
 @pytest.mark.parametrize(
     "term",
-    [
-        "bce", "dice", "iou", "ssim",
-        pytest.param("boundary", marks=pytest.mark.xfail(
-            strict=True, reason="its convolution is done in bfloat16 under autocast")),
-    ],
-)  # fmt: skip
+    ["bce", "dice", "iou", "ssim", "boundary"],
+)
 def test_half_precision_is_for_the_network_alone(term: str) -> None:
     """Under autocast the loss of the same logits is the same to the last digit."""
     logits, truth = random(2, 1, 32, 32) * 8 - 4, random(2, 1, 32, 32, seed=1)

@@ -25,7 +25,6 @@ def test_every_size_has_its_share_of_a_long_training() -> None:
     assert max(shares[:-1]) - min(shares[:-1]) <= 1 and shares[-1] >= max(shares)
 
 
-@pytest.mark.xfail(strict=True, reason="with three epochs or fewer the last is not at --size")
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 @pytest.mark.parametrize(("start", "multiple"), [(64, 32), (32, 16)])
 def test_even_the_shortest_training_ends_at_the_size(epochs: int, start: int, multiple: int) -> None:
