@@ -53,6 +53,57 @@ def augmented(
     return _degraded(image, params.degrade, rng), truth
 
 
+def background_swapped(
+    image: Image, truth: Grey, other: Image, other_truth: Grey, rng: np.random.Generator
+) -> Image:
+    """The subject of a picture before the background of another one, whose own subject is painted over.
+
+    It teaches what a subject looks like whatever is behind it.
+
+    Args:
+        image, other: (H, W, 3) uint8 RGB, of one size.
+        truth, other_truth: (H, W) uint8, 255 is foreground.
+        rng: decides whether the background is mirrored, and how far out of focus it is.
+
+    Returns:
+        (H, W, 3) uint8; `image` itself where there is hardly a subject to move, or hardly a background.
+
+    References:
+        Ghiasi et al., "Simple copy-paste is a strong data augmentation method for instance segmentation",
+        CVPR 2021.
+    """
+    if not 0.02 < truth.mean() / 255 < 0.9 or other_truth.mean() / 255 > 0.6:
+        return image
+    behind = _without_subject(other, other_truth)
+    if rng.random() < 0.5:
+        behind = behind[:, ::-1]
+    sigma = rng.uniform(0, 4)
+    if sigma > 0.5:
+        behind = np.asarray(cv2.GaussianBlur(np.ascontiguousarray(behind), (0, 0), sigma), np.float32)
+    alpha = np.asarray(cv2.GaussianBlur(truth, (3, 3), 0.7), np.float32)[..., None] / np.float32(255)
+    return np.rint(behind + alpha * (image - behind)).astype(np.uint8)
+
+
+def _without_subject(image: Image, truth: Grey) -> npt.NDArray[np.float32]:
+    """A picture whose subject is painted over with the colours around it: float32, 0 to 255."""
+    near = max(3, min(truth.shape) // 24) | 1
+    known = (cv2.dilate(truth, np.ones((near, near), np.uint8)) < 16).astype(np.float32)
+    seen = image * known[..., None]
+    filled = np.full_like(seen, seen.sum((0, 1)) / max(1.0, float(known.sum())))
+    for share in (2, 4, 16):  # from far and coarse to near and fine
+        size = (max(1, truth.shape[1] * share // 64), max(1, truth.shape[0] * share // 64))
+        weight = cv2.GaussianBlur(cv2.resize(known, size, interpolation=cv2.INTER_AREA), (5, 5), 1.2)
+        colour = cv2.GaussianBlur(cv2.resize(seen, size, interpolation=cv2.INTER_AREA), (5, 5), 1.2)
+        coarser = cv2.resize(filled, size, interpolation=cv2.INTER_AREA)
+        mean = np.asarray((colour + 1e-3 * coarser) / (weight + np.float32(1e-3))[..., None], np.float32)
+        sure = np.clip(np.asarray(weight, np.float32) * 4, 0, 1)
+        full = truth.shape[::-1]
+        trust = cv2.resize(sure, full, interpolation=cv2.INTER_LINEAR)[..., None]
+        filled += trust * (cv2.resize(mean, full, interpolation=cv2.INTER_LINEAR) - filled)
+    soft = np.asarray(cv2.GaussianBlur(known, (0, 0), near / 4), np.float32)[..., None] * known[..., None]
+    return np.asarray(filled + soft * (image - filled), np.float32)
+
+
 def _view(
     shape: tuple[int, ...], size: int, params: AugmentParams, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bgremove.arrays import Image
 from bgremove.pairs import Pair, read_pair
 from bgremove.threads import map_on_threads
-from bgremove.training.augment import Grey, augmented, resized
+from bgremove.training.augment import Grey, augmented, background_swapped, resized
 from bgremove.training.params import AugmentParams
 
 Batch = tuple[Tensor, Tensor]
@@ -145,16 +145,20 @@ class Pictures(Dataset[tuple[Image, Grey]]):
     def __getitem__(self, number: int) -> tuple[Image, Grey]:
         """The picture of that number; numbers go on beyond the last picture, for other variations."""
         index = number % len(self._pairs)
-        if self._source is None:
-            # Larger than is shown, so that what is enlarged stays sharp.
-            side = self._size if self._augment is None else round(self._size * 1.25)
-            image, truth = read_square(self._pairs[index], side, self._threshold)
-        else:
-            image, truth = self._source[index]
+        image, truth = self._stored(index)
         if self._augment is None:
             return resized(image, truth, self._size)
         rng = np.random.default_rng((self._seed, self._epoch, number))
+        if rng.random() < self._augment.swap:
+            image = background_swapped(image, truth, *self._stored(int(rng.integers(len(self)))), rng)
         return augmented(image, truth, self._size, self._augment, rng)
+
+    def _stored(self, index: int) -> tuple[Image, Grey]:
+        if self._source is not None:
+            return self._source[index]
+        # Larger than is shown, so that what is enlarged stays sharp.
+        side = self._size if self._augment is None else round(self._size * 1.25)
+        return read_square(self._pairs[index], side, self._threshold)
 
 
 class Order(Sampler[list[int]]):

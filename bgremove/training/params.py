@@ -99,4 +99,7 @@ class AugmentParams(Params):
     stretch: float = Field(0.15, ge=0, le=1, description="Largest change of the width to height, as its log")
     colour: float = Field(1.0, ge=0, le=3, description="Strength of changes of light, contrast and colour")
     grey: float = Field(0.1, ge=0, le=1, description="Share of pictures made grey")
+    swap: float = Field(
+        0.0, ge=0, le=1, description="Share whose subject is put before another picture's background"
+    )
     degrade: float = Field(0.1, ge=0, le=1, description="Share blurred; as many get noise, and JPEG marks")

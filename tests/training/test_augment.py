@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from bgremove.arrays import Image
-from bgremove.training.augment import Grey, augmented, resized
+from bgremove.training.augment import Grey, augmented, background_swapped, resized
 from bgremove.training.params import AugmentParams
 
 STILL: dict[str, float] = {
@@ -318,3 +318,36 @@ def test_a_flat_truth_stays_flat(photo: Image) -> None:
     full = np.full(photo.shape[:2], 255, np.uint8)
     for seed in range(10):
         assert vary(photo, full, 64, AugmentParams(zoom=3, rotate=45), seed)[1].min() == 255
+
+
+# Other backgrounds ----------------------------------------------------------------------------------
+
+
+def swap_pair() -> tuple[npt.NDArray[np.uint8], ...]:
+    """A red box on blue, and a green box elsewhere on grey; each with its truth."""
+    image, other = np.full((64, 96, 3), (20, 30, 200), np.uint8), np.full((64, 96, 3), 120, np.uint8)
+    truth, other_truth = np.zeros((64, 96), np.uint8), np.zeros((64, 96), np.uint8)
+    truth[10:40, 10:40], other_truth[20:50, 50:80] = 255, 255
+    image[truth > 0], other[other_truth > 0] = (200, 20, 20), (20, 220, 20)
+    return image, truth, other, other_truth
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_subject_moves_before_another_background(seed: int) -> None:
+    image, truth, other, other_truth = swap_pair()
+    made = background_swapped(image, truth, other, other_truth, np.random.default_rng(seed))
+    assert made.shape == image.shape and made.dtype == np.uint8
+    inside = cv2.erode(truth, np.ones((5, 5), np.uint8)) > 0
+    outside = cv2.dilate(truth, np.ones((5, 5), np.uint8)) == 0
+    np.testing.assert_array_equal(made[inside], image[inside])
+    assert np.abs(made[outside].astype(int) - 120).max() <= 2, (
+        "neither the old background nor the other subject"
+    )
+
+
+def test_a_swap_needs_a_subject_and_a_background() -> None:
+    image, truth, other, other_truth = swap_pair()
+    rng = np.random.default_rng(0)
+    assert background_swapped(image, np.zeros_like(truth), other, other_truth, rng) is image
+    assert background_swapped(image, np.full_like(truth, 255), other, other_truth, rng) is image
+    assert background_swapped(image, truth, other, np.full_like(truth, 255), rng) is image
