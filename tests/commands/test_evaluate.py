@@ -22,7 +22,6 @@ from bgremove.registry import ALIASES
 from bgremove.removers.contour import ContourParams
 from bgremove.removers.grabcut import GrabCutParams
 from tests.cli_helpers import bgremove_here, environment, files, is_one_sentence, python_there
-from tests.removers.onnx_models import conv
 from tests.test_evaluation import disc_set
 
 
@@ -36,6 +35,9 @@ def evaluate_here(*args: str | Path) -> Result:
 
 
 def test_a_table_of_two_models(discs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="needs the extra train")
+    from tests.removers.onnx_models import conv
+
     network = conv(tmp_path / "red.onnx", [[1.0, 0.0, 0.0]], then="Sigmoid")
     result = evaluate_here(
         "--data", discs, "-m", "contour", "--model", f"onnx:{network}", "--limit", "2", "-q"

@@ -8,8 +8,8 @@ import pytest
 
 from tests.cli_helpers import bgremove_here, decode, files, is_one_sentence, python_there, save_disc
 
-pytest.importorskip("lightning")
-pytest.importorskip("onnxscript")
+pytest.importorskip("lightning", reason="needs the extra train")
+pytest.importorskip("onnxscript", reason="needs the extra train")
 
 from tests.training.test_export import write_checkpoint  # noqa: E402
 

@@ -14,7 +14,10 @@ from bgremove.flags import plain
 from bgremove.options import settings
 from bgremove.training.params import AugmentParams, LossParams, TrainParams
 from tests.cli_helpers import bgremove_here, environment, files, is_one_sentence, python_there
-from tests.training.tiny import FLAGS, ROWS, disc_data
+
+pytest.importorskip("lightning", reason="needs the extra train")
+
+from tests.training.tiny import FLAGS, ROWS, disc_data  # noqa: E402
 
 GROUPS = (TrainParams, LossParams, AugmentParams)
 ALL = [setting for group in GROUPS for setting in settings(group)]

@@ -13,7 +13,8 @@ import pytest
 
 from tests.cli_helpers import bgremove_here, decode
 
-pytest.importorskip("torch", reason="needs the extra train")
+pytest.importorskip("lightning", reason="needs the extra train")
+pytest.importorskip("onnxscript", reason="needs the extra train")
 
 from bgremove.pairs import find_pairs, read_pair  # noqa: E402
 from bgremove.training.networks import NETWORKS  # noqa: E402

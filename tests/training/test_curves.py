@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from bgremove.errors import DataError, MissingExtraError
 from bgremove.training.curves import COLUMNS, History, append_history, best_epoch, draw_curves, read_history
 from tests.cli_helpers import decode, files, is_one_sentence, python_there
+
+draws = pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="needs the extra train")
 
 
 def row(epoch: int, **values: float) -> dict[str, float]:
@@ -114,6 +117,7 @@ def test_the_best_epoch() -> None:
     assert best_epoch({"lr": np.ones(3)}) is None
 
 
+@draws
 @pytest.mark.parametrize("epochs", [1, 2, 500])
 def test_curves_of_any_number_of_epochs(tmp_path: Path, epochs: int) -> None:
     draw_curves(history(epochs), tmp_path / "deep" / "curves.png")
@@ -127,6 +131,7 @@ def test_curves_of_any_number_of_epochs(tmp_path: Path, epochs: int) -> None:
     assert (border == 255).all(), "something is cut off"
 
 
+@draws
 def test_what_is_missing_gets_no_axes(tmp_path: Path) -> None:
     full, partly = history(5), history(5)
     for name in ("val_iou", "val_dice", "val_mae", "val_accuracy", "seconds"):
@@ -139,6 +144,7 @@ def test_what_is_missing_gets_no_axes(tmp_path: Path) -> None:
     assert not (tmp_path / "none.png").exists()
 
 
+@draws
 def test_gaps_infinity_and_wide_ranges_are_drawn(tmp_path: Path) -> None:
     figures = history(12)
     figures["train_loss"] = np.geomspace(50, 0.01, 12)
@@ -153,6 +159,7 @@ def test_gaps_infinity_and_wide_ranges_are_drawn(tmp_path: Path) -> None:
     assert not np.array_equal(decode(tmp_path / "curves.png"), decode(tmp_path / "calm.png"))
 
 
+@draws
 def test_curves_are_replaced_and_alike(tmp_path: Path) -> None:
     path = tmp_path / "curves.png"
     draw_curves(history(3), path)

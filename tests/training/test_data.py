@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image as PILImage
 
 from bgremove.errors import DataError, ImageError
 from bgremove.pairs import Pair, find_pairs
 from bgremove.training.augment import resized
-from bgremove.training.data import Cache, Order, Pictures, collate, load, read_square
 from bgremove.training.params import AugmentParams
+
+pytest.importorskip("torch", reason="needs the extra train")
+
+import torch  # noqa: E402
+
+from bgremove.training.data import Cache, Order, Pictures, collate, load, read_square  # noqa: E402
 
 
 @pytest.fixture

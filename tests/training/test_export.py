@@ -19,8 +19,8 @@ from bgremove.training.export_params import ExportParams
 from tests.cli_helpers import files, is_one_sentence, python_there
 from tests.conftest import soft_disc
 
-lightning: Any = pytest.importorskip("lightning")
-pytest.importorskip("onnxscript")
+lightning: Any = pytest.importorskip("lightning", reason="needs the extra train")
+pytest.importorskip("onnxscript", reason="needs the extra train")
 
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402

@@ -7,13 +7,19 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from bgremove.errors import OptionError
-from bgremove.training.losses import (
+from bgremove.training.params import LossParams
+
+pytest.importorskip("torch", reason="needs the extra train")
+pytest.importorskip("torchmetrics", reason="needs the extra train")
+
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+from torchmetrics.functional.image import structural_similarity_index_measure  # noqa: E402
+
+from bgremove.training.losses import (  # noqa: E402
     DEEP,
     boundary_loss,
     deep_loss,
@@ -22,7 +28,6 @@ from bgremove.training.losses import (
     segmentation_loss,
     ssim_loss,
 )
-from bgremove.training.params import LossParams
 
 TERMS = ("bce", "dice", "iou", "ssim", "boundary")
 

@@ -6,10 +6,13 @@ import copy
 import io
 
 import pytest
-import torch
-from torch import Tensor, nn
 
-from bgremove.training.muon import Muon, orthogonal
+pytest.importorskip("torch", reason="needs the extra train")
+
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from bgremove.training.muon import Muon, orthogonal  # noqa: E402
 
 
 def gradients(shape: tuple[int, ...], count: int) -> list[Tensor]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import importlib
 
 import pytest
-import torch
-from torch import Tensor, nn
 
 from bgremove.errors import OptionError
-from bgremove.training.networks import (
+from bgremove.training.params import TrainParams
+
+pytest.importorskip("torch", reason="needs the extra train")
+
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from bgremove.training.networks import (  # noqa: E402
     NETWORKS,
     Lite,
     NetworkInfo,
@@ -18,7 +23,6 @@ from bgremove.training.networks import (
     create_network,
     network_info,
 )
-from bgremove.training.params import TrainParams
 
 
 def pictures(*shape: int) -> Tensor:

@@ -18,7 +18,7 @@ from bgremove.training.timelapse import Timelapse, frame_rate, make_timelapse, r
 from tests.cli_helpers import decode, files, is_one_sentence, python_there
 from tests.conftest import soft_disc
 
-av: Any = pytest.importorskip("av")
+av: Any = pytest.importorskip("av", reason="needs the extra video")
 WHITE = 200  # the caption's letters are brighter than this, labels and ground are not
 
 

@@ -14,20 +14,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image as PILImage
-from torch import Tensor
 
 from bgremove.errors import BGRemoveError, DataError, OptionError, OutputError, WeightsError
 from bgremove.pairs import find_pairs, read_pair
-from bgremove.training import callbacks, loop
 from bgremove.training.augment import Grey, resized
 from bgremove.training.curves import COLUMNS, read_history
-from bgremove.training.losses import segmentation_loss
 from bgremove.training.params import LossParams
-from bgremove.training.train import load_weights, read_checkpoint, read_settings, train
 from tests.cli_helpers import decode, files
-from tests.training.tiny import FLAGS, Tiny, disc_data, params, run, tiny_there
+
+pytest.importorskip("lightning", reason="needs the extra train")
+
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from bgremove.training import callbacks, loop  # noqa: E402
+from bgremove.training.losses import segmentation_loss  # noqa: E402
+from bgremove.training.train import load_weights, read_checkpoint, read_settings, train  # noqa: E402
+from tests.training.tiny import FLAGS, Tiny, disc_data, params, run, tiny_there  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
