@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,9 +31,11 @@ import numpy.typing as npt
 from pydantic import Field, field_validator
 
 from bgremove.arrays import Alpha, Image, check_image
+from bgremove.colours import weigh_colours
 from bgremove.errors import BGRemoveError, BGRemoveWarning, DeviceError, OptionError, WeightsError
 from bgremove.options import Params
 from bgremove.removers.base import Device, Remover, RemoverInfo
+from bgremove.trimap import bounding_box
 from bgremove.weights import fetch_weights
 
 Triple = tuple[float, float, float]
@@ -49,12 +52,25 @@ ISNET = {**BIREFNET, "mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0), "activatio
 ISNET_ANIME = {**ISNET, "mean": (0.0, 0.0, 0.0)}
 
 METADATA_PREFIX = "bgremove."
-STORED = ("input_size", "mean", "std", "channel_order", "network_output", "output_channel", "activation")
+STORED = (
+    "input_size",
+    "mean",
+    "std",
+    "channel_order",
+    "network_output",
+    "output_channel",
+    "activation",
+    "colours",
+    "closer",
+)
 """The settings that a file's metadata can give."""
 
-_FALLBACK = {**_IMAGENET, "network_output": "0"}
+_FALLBACK = {**_IMAGENET, "network_output": "0", "colours": 0.0, "closer": 0.0}
 _DYNAMIC_SIZE = 320
 _LARGE = 4_000_000  # pixels
+_SPECK = 0.002  # of the picture: a smaller subject is not worth a second look
+_AGREED = 0.6  # IoU of two looks that mean the same subject
+_ROOM = 0.2  # of the subject's longer side, kept around it
 _ACCELERATORS = {
     "CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC"},  # the default tries them all first
     "ROCMExecutionProvider": {},
@@ -105,6 +121,20 @@ class OnnxParams(Params):
         "auto",
         description="What turns the answer into 0 to 1; auto: what the file says, else found by a test run",
         json_schema_extra=_ADVANCED,
+    )
+    colours: float | None = Field(
+        None,
+        ge=0,
+        le=2,
+        description="How much the colours of what was found help where the network is in doubt; "
+        "empty: what the file says, else 0",
+    )
+    closer: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Look again, closer, at a subject whose box is less than this share of the picture; "
+        "empty: what the file says, else 0",
     )
     stretch: bool = Field(
         False,
@@ -205,18 +235,32 @@ class OnnxRemover(Remover):
             ImageError: if `image` is not an RGB image.
             BGRemoveError: if the network fails, or gives NaN or something that is no matte.
         """
-        check_image(image)
-        small = self._matte(self._run(image, self.params), self.params)
-        return cast(Alpha, _resize(small, image.shape[0], image.shape[1]))
+        small = self._look(check_image(image), self.params.colours or 0)
+        alpha = cast(Alpha, _resize(small, *image.shape[:2]))
+        part = _closer_part(small, self.params.closer or 0, image.shape)
+        if part is not None:
+            again = self._look(image[part])
+            first = _resize(alpha[part], *again.shape)
+            if _agree(first, again):
+                alpha[part] = _resize(_joined(first, again), *alpha[part].shape)
+        return alpha
 
     def grain(self, height: int, width: int) -> float:
         """Photo pixels per pixel of the network's input, at least 1."""
         return max(height / self._size[0], width / self._size[1], 1.0)
 
-    def _run(self, image: Image, params: OnnxParams) -> Planes:
-        blob = _prepare(image, self._size, params, self._channels_first).astype(self._input.dtype, copy=False)
+    def _look(self, image: Image, colours: float = 0) -> Alpha:
+        """The matte of a photo, or of a part of one, at the network's own size."""
+        seen = _resize(_halved(image, self._size), *self._size)
+        sparing = image.shape[0] * image.shape[1] >= _LARGE
+        alpha = self._matte(self._run(seen, self.params, sparing=sparing), self.params)
+        return weigh_colours(_resize(seen, *alpha.shape), alpha, colours) if colours else alpha
+
+    def _run(self, seen: Image, params: OnnxParams, *, sparing: bool = False) -> Planes:
+        blob = _prepare(seen, params, self._channels_first).astype(self._input.dtype, copy=False)
+        options = _sparing() if sparing else None
         try:
-            [answer] = self._session.run([self._output], {self._input.name: blob}, _run_options(image))
+            [answer] = self._session.run([self._output], {self._input.name: blob}, options)
         except Exception as error:  # onnxruntime's errors have no common base of their own
             raise BGRemoveError(
                 f"{self._name} failed on an input of {self._size[1]}x{self._size[0]} pixels: "
@@ -301,20 +345,51 @@ def _output(session: Any, wanted: str, name: str) -> str:
     return found
 
 
-def _prepare(
-    image: Image, size: tuple[int, int], params: OnnxParams, channels_first: bool
-) -> npt.NDArray[np.float32]:
-    """The photo as the network wants it, ``(1, 3, H, W)`` or ``(1, H, W, 3)`` float32."""
-    small = _resize(_halved(image, size), *size)
+def _prepare(seen: Image, params: OnnxParams, channels_first: bool) -> npt.NDArray[np.float32]:
+    """The shrunk photo as the network wants it, ``(1, 3, H, W)`` or ``(1, H, W, 3)`` float32."""
+    size = seen.shape[:2]
     blob = np.empty((1, 3, *size) if channels_first else (1, *size, 3), np.float32)
     planes = blob[0] if channels_first else blob[0].transpose(2, 0, 1)
     colours = (0, 1, 2) if params.channel_order == "rgb" else (2, 1, 0)
     for plane, colour, mean, std in zip(
         planes, colours, params.mean or IMAGENET_MEAN, params.std or IMAGENET_STD, strict=True
     ):
-        np.multiply(small[..., colour], np.float32(1 / (255 * std)), out=plane)
+        np.multiply(seen[..., colour], np.float32(1 / (255 * std)), out=plane)
         plane -= np.float32(mean / std)
     return blob
+
+
+def _closer_part(alpha: Alpha, share: float, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
+    """Rows and columns of a photo of `shape` around its subject, if their area is less than `share` of it."""
+    box = bounding_box(alpha, 0.5)
+    if not share or box is None or (alpha > 0.5).mean() < _SPECK:
+        return None
+    height, width = alpha.shape
+    room = _ROOM * max(box.right - box.left, box.bottom - box.top)
+    sides = []
+    for low, high, side, full in (
+        (box.top, box.bottom, height, shape[0]),
+        (box.left, box.right, width, shape[1]),
+    ):
+        start, stop = max(0.0, low - room), min(float(side), high + room)
+        sides.append(slice(math.floor(start * full / side), math.ceil(stop * full / side)))
+    rows, columns = sides
+    area = (rows.stop - rows.start) * (columns.stop - columns.start)
+    return (rows, columns) if area < share * shape[0] * shape[1] else None
+
+
+def _agree(first: Alpha, again: Alpha) -> bool:
+    """Whether two mattes mean the same subject; if not, that which saw the whole photo is to be believed."""
+    one, other = first > 0.5, again > 0.5
+    return bool((one & other).sum() >= _AGREED * (one | other).sum())
+
+
+def _joined(first: Alpha, again: Alpha) -> Alpha:
+    """Two mattes of one part of a photo as one: the mean of their logits, the first's at the border."""
+    ramp = [np.minimum(1, np.minimum(np.arange(n), np.arange(n)[::-1]) * (10 / n)) for n in first.shape]
+    weight = (0.5 * np.minimum.outer(*ramp)).astype(np.float32)
+    logits = [np.log(held / (1 - held)) for held in (np.clip(a, 1e-4, 1 - 1e-4) for a in (first, again))]
+    return _sigmoid(logits[0] + weight * (logits[1] - logits[0]))
 
 
 def _planes(answer: npt.NDArray[Any], size: tuple[int, int], name: str) -> Planes:
@@ -464,13 +539,11 @@ def _session(path: Path, provider: str) -> Any:
         raise WeightsError(f"{path} cannot be used as an ONNX network: {_first_line(error)}") from error
 
 
-def _run_options(image: Image) -> Any:
-    """For a large photo, give the network's memory back at once: the steps to come need it more.
+def _sparing() -> Any:
+    """Options to give the network's memory back at once: the steps to come on a large photo need it more.
 
     It costs some 20 ms, and leaves 80 MB in place of 195 after a U-Net at 320 px.
     """
-    if image.shape[0] * image.shape[1] < _LARGE:
-        return None
     import onnxruntime
 
     options = onnxruntime.RunOptions()

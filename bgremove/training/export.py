@@ -308,6 +308,8 @@ def _metadata(source: Source, size: int, params: ExportParams) -> dict[str, str]
         std=source.info.std,
         channel_order="rgb",
         activation="none",
+        colours=params.colours,
+        closer=params.closer,
     )
     facts = {
         "network": source.info.name,

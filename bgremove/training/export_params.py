@@ -26,4 +26,16 @@ class ExportParams(Params):
     samples: int = Field(
         100, ge=1, le=100_000, description="Pictures of --data to calibrate by, and pictures to check with"
     )
+    colours: float = Field(
+        0.5,
+        ge=0,
+        le=2,
+        description="Stored in the file: how much the colours of what was found help in doubt",
+    )
+    closer: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Stored in the file: look closer at a subject of less than this share of the picture",
+    )
     note: str = Field("", description="Text kept in the file: its licence, its author, what it is for")

@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
@@ -46,6 +47,80 @@ def noise(height: int, width: int, seed: int = 0) -> Image:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "net.onnx"
+
+
+# What is done with the answer
+
+
+def small_subject() -> tuple[Image, npt.NDArray[np.bool_]]:
+    """A red disc of a twentieth of a black picture, and where it is."""
+    y, x = np.mgrid[:160, :200]
+    disc = (y - 70) ** 2 + (x - 120) ** 2 < 22**2
+    return (disc[..., None] * np.array([255, 0, 0])).astype(np.uint8), disc
+
+
+def test_a_closer_look_sharpens_a_small_subject(path: Path) -> None:
+    models.conv(path, [RED])
+    image, disc = small_subject()
+    once, twice = (
+        load(path, input_size=16, closer=share, **PLAIN).predict_alpha(image) for share in (0, 0.5)
+    )
+    assert twice.shape == disc.shape and twice.dtype == np.float32
+    error = [float(np.abs(alpha - disc).mean()) for alpha in (once, twice)]
+    assert error[1] < 0.7 * error[0]
+    far = cv2.dilate(disc.astype(np.uint8), np.ones((41, 41), np.uint8)) == 0
+    np.testing.assert_array_equal(twice[far], once[far])
+
+
+def test_a_closer_look_is_only_for_what_is_smaller_than_its_share(path: Path) -> None:
+    models.conv(path, [RED])
+    image, _ = small_subject()
+    once = load(path, input_size=16, **PLAIN).predict_alpha(image)
+    np.testing.assert_array_equal(load(path, input_size=16, closer=0.05, **PLAIN).predict_alpha(image), once)
+    empty = np.zeros_like(image)
+    assert not load(path, input_size=16, closer=1, **PLAIN).predict_alpha(empty).any()
+
+
+def test_a_closer_look_at_something_else_is_not_taken(path: Path) -> None:
+    """The network finds red, unless a good part of what it sees is red."""
+    red = [
+        helper.make_node("Conv", ["x", "w"], ["red"]),
+        helper.make_node("ReduceMean", ["red"], ["mean"], axes=[2, 3]),
+        helper.make_node("Sub", ["mean", "little"], ["above"]),
+        helper.make_node("Relu", ["above"], ["much"]),
+        helper.make_node("Mul", ["much", "ten"], ["off"]),
+        helper.make_node("Sub", ["red", "off"], ["y"]),
+    ]
+    kernel = np.asarray([RED], np.float32)[:, :, None, None]
+    models.save(path, red, constants={"w": kernel, "little": np.float32(0.2), "ten": np.float32(10)})
+    image, disc = small_subject()
+    once, twice = (
+        load(path, input_size=16, closer=share, **PLAIN).predict_alpha(image) for share in (0, 0.5)
+    )
+    assert once[disc].mean() > 0.7
+    np.testing.assert_allclose(twice, once, atol=1e-6)
+
+
+def test_colours_decide_doubts(path: Path) -> None:
+    """Red is the subject; for a red that is slightly greener the network itself says 0.4."""
+    models.conv(path, [[0.95, -14.0, 0.05]])
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[...] = (0, 0, 255)
+    image[8:24, 4:20] = (255, 0, 0)
+    image[8:24, 20:28] = (255, 10, 0)
+    plain, helped = (load(path, input_size=32, colours=c, **PLAIN).predict_alpha(image) for c in (0, 0.5))
+    assert plain[10:22, 22:26].max() < 0.45 and helped[10:22, 22:26].min() > 0.6
+    assert plain[:6].max() < 0.1 and helped[:6].max() < 0.05
+
+
+def test_a_file_can_ask_for_both(path: Path) -> None:
+    remover = load(models.identity(path, metadata={"bgremove.colours": "0.5", "bgremove.closer": "0.25"}))
+    params = remover.params
+    assert isinstance(params, OnnxParams)
+    assert (params.colours, params.closer) == (0.5, 0.25)
+    params = load(path, colours=0).params
+    assert isinstance(params, OnnxParams)
+    assert (params.colours, params.closer) == (0, 0.25)
 
 
 # Preparation
@@ -335,6 +410,8 @@ def test_a_file_carries_its_settings(path: Path) -> None:
         network_output="y",
         output_channel=2,
         activation="none",
+        colours=0,
+        closer=0,
     )
     assert remover.grain(48, 24) == 2
 
