@@ -6,10 +6,8 @@ import hashlib
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,75 +16,16 @@ import pytest
 
 from bgremove.errors import WeightsError
 from bgremove.weights import Weights, fetch_weights, home, is_downloaded, rembg_release, weights_path
+from tests.http_server import Server, serving
 
 BODY = np.random.default_rng(0).bytes(3_000_000)
 DIGEST = "sha256:" + hashlib.sha256(BODY).hexdigest()
 
 
-class Server(ThreadingHTTPServer):
-    """Serves `body` at ``/net.onnx``; anything else is missing.
-
-    Attributes:
-        requests: the Range header of each request, None where there was none.
-        sent: bytes of body sent for each request.
-        cut: close the connection after this many bytes of the next body.
-        ranges: whether Range is understood.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.body = BODY
-        self.requests: list[str | None] = []
-        self.sent: list[int] = []
-        self.cut: int | None = None
-        self.ranges = True
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/net.onnx"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.requests.append(asked)
-        if self.path != "/net.onnx":
-            return self.send_error(404)
-        body, start = self.server.body, 0
-        if asked and self.server.ranges:
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
-            if start >= len(body):
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(body)}")
-                self.send_header("Content-Length", "0")
-                return self.end_headers()
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        else:
-            self.send_response(200)
-        rest = body[start:]
-        self.send_header("Content-Length", str(len(rest)))
-        self.end_headers()
-        cut, self.server.cut = self.server.cut, None
-        self.server.sent.append(self.wfile.write(rest[:cut]))
-        self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with serving(BODY, "net.onnx") as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -208,7 +147,7 @@ def test_a_missing_file_says_what_to_do(server: Server) -> None:
 
 
 def test_no_connection_says_what_to_do(server: Server) -> None:
-    with Server() as closed:
+    with Server(BODY, "net.onnx") as closed:
         url = closed.url
     with pytest.raises(WeightsError, match="there is no connection to the server.*--model-file"):
         fetch_weights(Weights(url, DIGEST), name="net", progress=False)

@@ -19,7 +19,7 @@ from bgremove.pairs import find_split
 
 from ..cli_helpers import bgremove_here, bgremove_there, environment, is_one_sentence, python_there
 from ..datasets.pictures import add_pairs, mask, picture, save, zipped
-from ..datasets.test_download import Server, server  # noqa: F401
+from ..http_server import serving
 
 NAMES = [f"p{number:02}" for number in range(20)]
 
@@ -134,24 +134,19 @@ def test_a_folder_that_holds_something_is_refused(source: Path, tmp_path: Path) 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
-def test_duts_is_downloaded_and_used(
-    server: Server,  # noqa: F811
-    source: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_duts_is_downloaded_and_used(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BGREMOVE_HOME", str(tmp_path / "home"))
-    server.body = source.read_bytes()
-    digest = hashlib.sha256(server.body).hexdigest()
-    fetch = ("data", "duts", "--download", "--url", server.download.url)
-    done = bgremove_here(*fetch, "-o", tmp_path / "out")
-    assert done.exit_code == 0, done.output
-    assert f"sha256 {digest} (no digest is known to check it by; --sha256 checks it)" in done.stderr
-    assert "terms of use: for research" in done.stderr
-    run = json.loads((tmp_path / "out" / "dataset.json").read_text())["runs"][0]
-    assert run["download"] == {"url": server.download.url, "sha256": digest}
-    done = bgremove_here(*fetch, "-o", tmp_path / "again", "--sha256", digest)
-    assert f"sha256 {digest} (as expected)" in done.stderr and len(server.ranges) == 1
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    with serving(source.read_bytes(), "set.zip") as server:
+        fetch = ("data", "duts", "--download", "--url", server.url)
+        done = bgremove_here(*fetch, "-o", tmp_path / "out")
+        assert done.exit_code == 0, done.output
+        assert f"sha256 {digest} (no digest is known to check it by; --sha256 checks it)" in done.stderr
+        assert "terms of use: for research" in done.stderr
+        run = json.loads((tmp_path / "out" / "dataset.json").read_text())["runs"][0]
+        assert run["download"] == {"url": server.url, "sha256": digest}
+        done = bgremove_here(*fetch, "-o", tmp_path / "again", "--sha256", digest)
+    assert f"sha256 {digest} (as expected)" in done.stderr and len(server.requests) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to one process there")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ import pytest
 from bgremove.datasets import SOURCES, Download
 from bgremove.datasets.download import fetch_archive, fetch_from_kaggle
 from bgremove.errors import DataError, MissingExtraError, OptionError
+from tests.http_server import Server, serving
 
 
 def body() -> bytes:
@@ -27,60 +26,15 @@ def body() -> bytes:
     return file.getvalue()
 
 
-class Server(ThreadingHTTPServer):
-    """Serves `body` at any address that ends in ``.zip``.
-
-    Attributes:
-        ranges: the Range header of each request, None where there was none.
-        cut: close the connection after this many bytes of the next body.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.body = body()
-        self.ranges: list[str | None] = []
-        self.cut: int | None = None
-
-    @property
-    def download(self) -> Download:
-        return Download(f"http://127.0.0.1:{self.server_address[1]}/set.zip", "SET.zip", "http://its.page")
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.ranges.append(asked)
-        if not self.path.endswith(".zip"):
-            return self.send_error(404)
-        data, start = self.server.body, 0
-        if asked:
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(len(data) - start))
-        self.end_headers()
-        cut, self.server.cut = self.server.cut, None
-        self.wfile.write(data[start:][:cut])
-        self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(body(), "set.zip", "mirror.zip") as server:
+        yield server
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def download(server: Server) -> Download:
+    return Download(server.url, "SET.zip", "http://its.page")
 
 
 @pytest.fixture(autouse=True)
@@ -90,62 +44,62 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home" / "datasets"
 
 
-def test_a_download_is_kept_and_its_digest_told(server: Server, cache: Path) -> None:
+def test_a_download_is_kept_and_its_digest_told(server: Server, download: Download, cache: Path) -> None:
     for _ in range(2):
-        archive = fetch_archive(server.download, progress=False)
+        archive = fetch_archive(download, progress=False)
         assert archive.path == cache / "SET.zip" and archive.path.read_bytes() == server.body
         assert archive.sha256 == hashlib.sha256(server.body).hexdigest()
-        assert archive.url == server.download.url and not archive.checked
-    assert server.ranges == [None]
+        assert archive.url == download.url and not archive.checked
+    assert server.requests == [None]
 
 
-def test_a_broken_download_goes_on(server: Server, cache: Path) -> None:
+def test_a_broken_download_goes_on(server: Server, download: Download, cache: Path) -> None:
     server.cut = 700_000
     with pytest.raises(
         DataError, match="SET.zip could not be downloaded from .*the next try goes on from byte"
     ):
-        fetch_archive(server.download, progress=False)
+        fetch_archive(download, progress=False)
     assert not (cache / "SET.zip").exists()
     kept = (cache / "SET.zip.part").stat().st_size
     assert 0 < kept <= 700_000
-    assert fetch_archive(server.download, progress=False).path.read_bytes() == server.body
-    assert server.ranges == [None, f"bytes={kept}-"]
+    assert fetch_archive(download, progress=False).path.read_bytes() == server.body
+    assert server.requests == [None, f"bytes={kept}-"]
 
 
-def test_a_known_digest_is_checked(server: Server, cache: Path) -> None:
+def test_a_known_digest_is_checked(server: Server, download: Download, cache: Path) -> None:
     right, wrong = hashlib.sha256(server.body).hexdigest(), "0" * 64
     with pytest.raises(DataError, match=f"its sha256 is {right}, not {wrong}; it was not kept"):
-        fetch_archive(server.download, sha256=wrong, progress=False)
+        fetch_archive(download, sha256=wrong, progress=False)
     assert not (cache / "SET.zip").exists()
-    assert fetch_archive(server.download, sha256=right.upper(), progress=False).checked
+    assert fetch_archive(download, sha256=right.upper(), progress=False).checked
     with pytest.raises(DataError, match="delete it to download it again"):
-        fetch_archive(server.download, sha256=wrong, progress=False)
+        fetch_archive(download, sha256=wrong, progress=False)
     assert (cache / "SET.zip").exists()
     with pytest.raises(OptionError, match="sha256 must be 64 hexadecimal digits; got '12'"):
-        fetch_archive(server.download, sha256="12", progress=False)
+        fetch_archive(download, sha256="12", progress=False)
 
 
-def test_a_page_instead_of_a_zip_is_not_kept(server: Server, cache: Path) -> None:
+def test_a_page_instead_of_a_zip_is_not_kept(server: Server, download: Download, cache: Path) -> None:
     server.body = b"<!DOCTYPE html><html>Too many users have viewed this file recently</html>"
     with pytest.raises(
         DataError, match="sent no zip .*DOCTYPE.*get it by hand from http://its.page and give"
     ):
-        fetch_archive(server.download, progress=False)
+        fetch_archive(download, progress=False)
     assert not (cache / "SET.zip").exists()
 
 
-def test_no_server_and_no_such_file(server: Server, cache: Path) -> None:
-    address = server.download.url
+def test_no_server_and_no_such_file(server: Server, download: Download, cache: Path) -> None:
+    address = server.url
     with pytest.raises(
         DataError, match=r"\(the server answered 404 Not Found\); try again, or get it by hand"
     ):
-        fetch_archive(server.download, url=address.replace(".zip", ".tar"), progress=False)
+        fetch_archive(download, url=address.replace(".zip", ".tar"), progress=False)
     with pytest.raises(DataError, match="there is no connection to the server"):
         fetch_archive(Download("http://127.0.0.1:9/set.zip", "a.zip", "http://its.page"), progress=False)
     with pytest.raises(DataError, match="could not be downloaded from nonsense"):
-        fetch_archive(server.download, url="nonsense", progress=False)
+        fetch_archive(download, url="nonsense", progress=False)
     other = address.replace("set", "mirror")
-    assert fetch_archive(server.download, url=other, progress=False).path == cache / "mirror.zip"
+    assert fetch_archive(download, url=other, progress=False).path == cache / "mirror.zip"
 
 
 # Kaggle ---------------------------------------------------------------------------------------------
