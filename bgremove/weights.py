@@ -7,27 +7,17 @@ A download that breaks off leaves a ``.part`` file, and the next one goes on fro
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import logging
 import os
-import re
-import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from bgremove.downloads import failure, process_lock, retrieve
 from bgremove.errors import WeightsError
 
-if TYPE_CHECKING:
-    import requests
-
-_CHUNK = 1 << 16  # a connection that breaks loses at most this much
-_TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of the body
 _verified: dict[Path, tuple[str, int, int]] = {}  # digest, mtime and size when last hashed
 _thread_locks: dict[Path, threading.Lock] = {}
 
@@ -156,163 +146,31 @@ def _digest_if_new(path: Path, expected: str) -> str:
 
 def _download_once(weights: Weights, name: str, path: Path, progress: bool) -> None:
     """Download to `path`, unless another thread or process has done so meanwhile."""
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            _thread_locks.setdefault(path, threading.Lock()),
-            _process_lock(path.with_name(path.name + ".lock")),
-        ):
+        with _thread_locks.setdefault(path, threading.Lock()), process_lock(path):
             if not path.is_file():
-                _retrieve(weights, name, path, part, progress)
+                _retrieve(weights, name, path, progress)
     except OSError as error:  # the errors of requests are OSErrors too
         raise WeightsError(
             f"{name} needs {weights.url}{_size(weights)}, which could not be downloaded to {path} "
-            f"({_reason(error, part)}): put the file there by hand, name another place with --model-file "
+            f"({failure(error, path)}): put the file there by hand, name another place with --model-file "
             "or model_file, or move the cache with BGREMOVE_HOME"
         ) from error
 
 
-def _retrieve(weights: Weights, name: str, path: Path, part: Path, progress: bool) -> None:
-    """Download through pooch, which moves the file to `path` only if its digest is right."""
-    import pooch
-
-    downloader = _Downloader(part, name + _size(weights), progress)
-    with _quiet(pooch.get_logger()):
-        try:
-            pooch.retrieve(weights.url, weights.digest, path.name, path.parent, downloader=downloader)
-        except ValueError as error:
-            if isinstance(error, OSError):  # some errors of requests are both
-                raise
-            raise WeightsError(
-                f"{weights.url} sent another file than {name} (expected {weights.digest}); nothing of it "
-                f"was kept: try again, or put the right file at {path}"
-            ) from error
-
-
-class _Downloader:
-    """A pooch downloader that goes on from where the last one broke off.
-
-    Args:
-        part: what has been received so far; kept when the download breaks off.
-        label: what the progress bar says.
-        progress: show it.
-    """
-
-    def __init__(self, part: Path, label: str, progress: bool) -> None:
-        self.part, self.label, self.progress = part, label, progress
-
-    def __call__(self, url: str, output_file: str, pooch: object) -> None:
-        import requests
-
-        start = self.part.stat().st_size if self.part.exists() else 0
-        with requests.Session() as session:
-            response = _get(session, url, start)
-            if response.status_code == 416 and not _is_whole(response, start):
-                response.close()
-                response = _get(session, url, 0)
-            with response:
-                if response.status_code != 416:  # else the part file is whole already
-                    self._receive(response)
-        os.replace(self.part, output_file)
-
-    def _receive(self, response: requests.Response) -> None:
-        """Write the body into the part file, at the place where it belongs."""
-        from requests import ConnectionError
-        from tqdm import tqdm
-
-        response.raise_for_status()
-        start, total = _span(response)
-        with (
-            self.part.open("r+b" if start else "wb") as file,
-            tqdm(
-                desc=self.label,
-                total=total,
-                initial=start,
-                unit="B",
-                unit_scale=True,
-                file=sys.stderr,
-                disable=not self.progress,
-            ) as bar,
-        ):
-            file.seek(start)
-            file.truncate()
-            for chunk in response.iter_content(_CHUNK):
-                bar.update(file.write(chunk))
-            received = file.tell()
-        if total is not None and received != total:
-            raise ConnectionError(f"received {received} of {total} bytes")
-
-
-def _get(session: requests.Session, url: str, start: int) -> requests.Response:
-    """Ask for the bytes of `url` from `start` on, as they are, not compressed."""
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    return session.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
-
-
-def _is_whole(response: requests.Response, size: int) -> bool:
-    """Whether a "range not satisfiable" was answered because all `size` bytes are here."""
-    return size > 0 and response.headers.get("Content-Range", "").rpartition("/")[2] == str(size)
-
-
-def _span(response: requests.Response) -> tuple[int, int | None]:
-    """Where in the file the body starts, and the file's size if the server says."""
-    if response.status_code == 206:
-        found = re.match(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        if found:
-            return int(found[1]), int(found[2])
-    length = response.headers.get("Content-Length")
-    return 0, int(length) if length else None
-
-
-def _reason(error: OSError, part: Path) -> str:
-    """Why the download failed, in a few words."""
-    import requests
-
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"the server answered {error.response.status_code} {error.response.reason}".rstrip()
-    if isinstance(error, requests.Timeout):
-        return "the server did not answer in time"
-    if not isinstance(error, requests.RequestException):
-        return error.strerror or str(error)
-    if part.exists() and part.stat().st_size:
-        return f"the connection failed; the next try goes on from byte {part.stat().st_size}"
-    return "there is no connection to the server"
+def _retrieve(weights: Weights, name: str, path: Path, progress: bool) -> None:
+    """Download to `path`; a file with another digest is not kept."""
+    try:
+        retrieve(weights.url, path, weights.digest, label=name + _size(weights), progress=progress)
+    except ValueError as error:
+        if isinstance(error, OSError):  # some errors of requests are both
+            raise
+        raise WeightsError(
+            f"{weights.url} sent another file than {name} (expected {weights.digest}); nothing of it "
+            f"was kept: try again, or put the right file at {path}"
+        ) from error
 
 
 def _size(weights: Weights) -> str:
     return f" ({weights.size_mb:.0f} MB)" if weights.size_mb else ""
-
-
-@contextlib.contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """Only warnings from `logger` meanwhile."""
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _process_lock(path: Path) -> Iterator[None]:
-    """Hold `path` against other processes; freed by the system even if this one is killed."""
-    with path.open("ab") as file:
-        if sys.platform == "win32":
-            import msvcrt
-
-            while True:
-                try:
-                    msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-                    break
-                except OSError:  # it gives up after ten seconds
-                    continue
-        else:
-            import fcntl
-
-            # Some network folders cannot lock. There two processes may spoil each other's part
-            # file, which the digest then refuses.
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
-        yield

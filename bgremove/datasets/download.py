@@ -11,8 +11,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from bgremove.datasets import DataSource, Download
+from bgremove.downloads import failure, process_lock, retrieve
 from bgremove.errors import DataError, MissingExtraError, OptionError
-from bgremove.weights import _Downloader, _process_lock, _quiet, _reason, home
+from bgremove.weights import home
 
 
 @dataclass(frozen=True)
@@ -66,19 +67,14 @@ def fetch_archive(download: Download, *, url: str = "", sha256: str = "", progre
 
 def _fetch(download: Download, path: Path, progress: bool) -> bool:
     """Download to `path` unless it is there; whether it was downloaded now."""
-    import pooch
-
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _process_lock(path.with_name(path.name + ".lock")):
+        with process_lock(path):
             if path.is_file():
                 return False
-            downloader = _Downloader(part, download.file, progress)
-            with _quiet(pooch.get_logger()):
-                pooch.retrieve(download.url, None, path.name, path.parent, downloader=downloader)
+            retrieve(download.url, path, label=download.file, progress=progress)
     except (OSError, ValueError) as error:  # the errors of requests are OSErrors; ValueError is a bad URL
-        why = _reason(error, part) if isinstance(error, OSError) else error
+        why = failure(error, path) if isinstance(error, OSError) else error
         raise DataError(
             f"{download.file} could not be downloaded from {download.url} ({why}); try again, or get it by "
             f"hand from {download.page} and give its path"
