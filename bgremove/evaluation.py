@@ -1,4 +1,4 @@
-"""Measuring removers on pictures whose truth is known: figures, times, and a sheet of cases to look at.
+"""Measuring removers on pictures whose truth is known; :mod:`bgremove.reports` has what comes of it.
 
 What is measured is what a user gets: the remover's matte after the default refinement, at the picture's
 own size. Nothing but figures stays in memory, so a set may be of any length.
@@ -6,36 +6,31 @@ own size. Nothing but figures stays in memory, so a set may be of any length.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean, median
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-import numpy as np
-from PIL import Image as PILImage
-from PIL import ImageDraw, ImageFont
 from pydantic import Field
 
 from bgremove.arrays import Alpha, Image
-from bgremove.compositing import alpha_to_bytes, checkerboard, composite
 from bgremove.console import Progress
+from bgremove.contact_sheets import Row, contact_sheet
 from bgremove.errors import BGRemoveError, DataError, OptionError, OutputError
 from bgremove.foreground import ForegroundParams
 from bgremove.io import FORMATS, Frame, encode, make_folder, write_bytes
-from bgremove.metrics import Figures, FMeasure, measure
+from bgremove.metrics import FMeasure, measure
 from bgremove.options import Params, unknown_setting
 from bgremove.pairs import IMAGES, MASKS, Pair, find_pairs, first_few, read_pair
-from bgremove.pipeline import Cut, Settings, cut
+from bgremove.pipeline import Settings, cut
 from bgremove.refine import RefineParams
 from bgremove.registry import remover_info
 from bgremove.removers.base import Device, Remover
+from bgremove.reports import PictureResult, Summary, pictures_csv, summarize, summary_csv, worst_and_median
 
 SHARED = (RefineParams, ForegroundParams)
 """The settings that all models have in common here."""
@@ -51,56 +46,6 @@ class EvaluateParams(Params):
     )
     raw: bool = Field(False, description="Measure the model's own matte, without refinement and edge colours")
     cases: int = Field(4, ge=1, le=100, description="Rows of a contact sheet: so many worst, so many median")
-
-
-@dataclass(frozen=True)
-class PictureResult:
-    """One picture, one model.
-
-    Attributes:
-        set, model: their names.
-        picture: its stem.
-        height, width: in pixels.
-        figures: see :mod:`bgremove.metrics`.
-        milliseconds: from the decoded picture to matte and edge colours.
-        model_milliseconds: the remover's part of that.
-    """
-
-    set: str
-    model: str
-    picture: str
-    height: int
-    width: int
-    figures: Figures
-    milliseconds: float
-    model_milliseconds: float
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One set, one model.
-
-    Attributes:
-        set, model: their names.
-        pictures: how many were measured.
-        soft_pictures: those of them with a soft truth; the errors of soft mattes are their means.
-        figures: the means over the pictures; but `max_f` is that of the set, see
-            :class:`~bgremove.metrics.FMeasure`.
-        max_mean_f: the other definition, for comparison with PySODMetrics.
-        milliseconds, mean_milliseconds: median and mean of the whole; the call that warms up does not count.
-        model_milliseconds, mean_model_milliseconds: of the remover's part.
-    """
-
-    set: str
-    model: str
-    pictures: int
-    soft_pictures: int
-    figures: Figures
-    max_mean_f: float
-    milliseconds: float
-    mean_milliseconds: float
-    model_milliseconds: float
-    mean_model_milliseconds: float
 
 
 @dataclass(frozen=True)
@@ -545,230 +490,3 @@ def _read(pair: Pair) -> tuple[Image, Alpha]:
         raise
     except BGRemoveError as error:
         raise DataError(str(error)) from error
-
-
-def summarize(results: Sequence[PictureResult], total: FMeasure) -> Summary:
-    """The means of one set and model; `total` knows its F-measure."""
-    columns = {
-        name.name: [getattr(one.figures, name.name) for one in results]
-        for name in dataclasses.fields(Figures)
-    }
-    present = {name: [value for value in values if value is not None] for name, values in columns.items()}
-    means = {name: fmean(values) if values else None for name, values in present.items()}
-    times = [one.milliseconds for one in results]
-    model_times = [one.model_milliseconds for one in results]
-    return Summary(
-        results[0].set,
-        results[0].model,
-        len(results),
-        len(present["sad"]),
-        Figures(**{**means, "max_f": total.max_f}),  # type: ignore[arg-type]
-        total.max_mean_f,
-        median(times),
-        fmean(times),
-        median(model_times),
-        fmean(model_times),
-    )
-
-
-def worst_and_median(results: Sequence[PictureResult], cases: int) -> dict[str, list[PictureResult]]:
-    """The pictures with the lowest IoU and those around the median; fewer of a small set, none in both."""
-    ranked = sorted(results, key=lambda one: (one.figures.iou, one.picture))
-    count = min(cases, max(1, len(ranked) // 3))
-    first = max(count, (len(ranked) - count) // 2)
-    found = {"Worst": ranked[:count], "Median": ranked[first : first + count]}
-    return {title: rows for title, rows in found.items() if rows}
-
-
-# Tables ---------------------------------------------------------------------------------------------
-
-_FIGURES = [name.name for name in dataclasses.fields(Figures)]
-_COLUMNS = ("IoU", "Dice", "acc", "MAE", "max F", "S", "b. IoU")
-_SOFT_COLUMNS = ("SAD", "MSE", "grad", "conn")
-
-LEGEND = """\
-n: pictures. IoU, Dice, acc (pixels right) and b. IoU (boundary IoU) at 0.5; max F with beta2 = 0.3, of the
-mean precision and recall; S: S-measure. SAD, grad and conn: sums over whole pictures, in thousands.
-ms: median time from the decoded picture to matte and edge colours; model: the model's part of it."""
-
-
-def table(summaries: Sequence[Summary], style: Literal["table", "markdown"] = "table") -> str:
-    """The summaries as aligned text or as a Markdown table; soft mattes' errors only where there are any."""
-    soft = any(one.soft_pictures for one in summaries)
-    header = ["set", "model", "n", *_COLUMNS, *(_SOFT_COLUMNS if soft else ()), "ms", "model"]
-    rows = [_row(one, soft=soft) for one in summaries]
-    if style == "markdown":
-        rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
-    widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: Sequence[str], between: str) -> str:
-        return between.join(
-            cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-
-    if style == "markdown":
-        rule = ["-" * width if index < 2 else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
-        return "\n".join(f"| {line(cells, ' | ')} |" for cells in (header, rule, *rows))
-    rule = ["-" * width for width in widths]
-    return "\n".join(line(cells, "  ") for cells in (header, rule, *rows))
-
-
-def _row(one: Summary, *, soft: bool) -> list[str]:
-    figures = one.figures
-    cells = [one.set, one.model, str(one.pictures)]
-    cells += [f"{getattr(figures, name):.3f}" for name in _FIGURES[:7]]
-    if soft:
-        formats = (".1f", ".4f", ".1f", ".1f")
-        values = [getattr(figures, name) for name in _FIGURES[7:]]
-        cells += [
-            "-" if value is None else format(value, spec) for value, spec in zip(values, formats, strict=True)
-        ]
-    return [*cells, _time(one.milliseconds), _time(one.model_milliseconds)]
-
-
-def _time(milliseconds: float) -> str:
-    return f"{milliseconds:.1f}" if milliseconds < 10 else f"{milliseconds:.0f}"
-
-
-def summary_csv(summaries: Iterable[Summary]) -> str:
-    """One line for each set and model."""
-    times = ["ms_median", "ms_mean", "model_ms_median", "model_ms_mean"]
-    header = ["set", "model", "pictures", "soft_pictures", *_FIGURES, "max_mean_f", *times]
-    rows = (
-        [
-            one.set,
-            one.model,
-            one.pictures,
-            one.soft_pictures,
-            *dataclasses.astuple(one.figures),
-            one.max_mean_f,
-        ]
-        + [one.milliseconds, one.mean_milliseconds, one.model_milliseconds, one.mean_model_milliseconds]
-        for one in summaries
-    )
-    return _csv(header, rows)
-
-
-def pictures_csv(pictures: Iterable[PictureResult]) -> str:
-    """One line for each picture and model."""
-    header = ["set", "model", "picture", "height", "width", *_FIGURES, "ms", "model_ms"]
-    rows = (
-        [one.set, one.model, one.picture, one.height, one.width]
-        + [*dataclasses.astuple(one.figures), one.milliseconds, one.model_milliseconds]
-        for one in pictures
-    )
-    return _csv(header, rows)
-
-
-def _csv(header: list[str], rows: Iterable[list[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row])
-    return text.getvalue()
-
-
-# Contact sheet --------------------------------------------------------------------------------------
-
-_CELL_WIDTH, _CELL_HEIGHT, _GAP, _MARGIN = 330, 360, 16, 32
-_LEAST_WIDTH = 200  # of a column, however slim its pictures
-_INK, _PALE, _LINE, _PAPER = (28, 30, 34), (112, 118, 128), (208, 211, 216), (255, 255, 255)
-_TITLES = ("photo", "truth", "prediction", "cut-out")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A case as it will be drawn: four small pictures, a name, and what was measured."""
-
-    name: str
-    facts: str
-    pictures: tuple[PILImage.Image, ...]
-
-    @classmethod
-    def of(cls, result: PictureResult, truth: Alpha, found: Cut) -> Self:
-        """Draw a case small, so that the large pictures can go."""
-        height, width = truth.shape
-        scale = min(_CELL_WIDTH / width, _CELL_HEIGHT / height, 4)
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        board = checkerboard(height, width, max(1, round(10 / scale)))
-        pictures = (
-            found.image,
-            alpha_to_bytes(truth),
-            alpha_to_bytes(found.alpha),
-            composite(found.foreground, board, found.alpha),
-        )
-        facts = f"IoU {result.figures.iou:.3f}    MAE {result.figures.mae:.3f}    {width} x {height}"
-        small = (
-            PILImage.fromarray(one).resize(size, PILImage.Resampling.LANCZOS).convert("RGB")
-            for one in pictures
-        )
-        return cls(result.picture, facts, tuple(small))
-
-
-def contact_sheet(summary: Summary, parts: Sequence[tuple[str, Sequence[Row]]]) -> Image:
-    """Cases under each other, photo, truth, prediction and cut-out beside each other.
-
-    Args:
-        summary: said at the top.
-        parts: titled groups of rows.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
-    cell = max([_LEAST_WIDTH, *(row.pictures[0].width for _, rows in parts for row in rows)])
-    width = 2 * _MARGIN + 4 * cell + 3 * _GAP
-    title, head, text = (ImageFont.load_default(size) for size in (30, 22, 17))
-    row_heights = [row.pictures[0].height + 30 + 22 for _, rows in parts for row in rows]
-    height = _MARGIN + 92 + 84 * len(parts) + sum(row_heights) + _MARGIN - 22
-    sheet = PILImage.new("RGB", (width, height), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-
-    def write(x: float, y: float, words: str, font: Any, colour: Any, room: float) -> float:
-        """Words that keep to their room; where they end."""
-        words = fit_text(words, lambda one: float(draw.textlength(one, font=font)), room)
-        draw.text((x, y), words, fill=colour, font=font)
-        return x + float(draw.textlength(words, font=font))
-
-    room = width - 2 * _MARGIN
-    top = _MARGIN
-    write(_MARGIN, top, f"{summary.model} on {summary.set}", title, _INK, room)
-    write(_MARGIN, top + 44, _headline(summary), text, _PALE, room)
-    top += 92
-    for name, rows in parts:
-        draw.line((_MARGIN, top, width - _MARGIN, top), fill=_LINE, width=2)
-        write(_MARGIN, top + 10, name, head, _INK, cell)
-        for column, words in enumerate(_TITLES):
-            left = _MARGIN + column * (cell + _GAP)
-            write(left, top + 46, words, text, _PALE, cell)
-        top += 84
-        for row in rows:
-            facts = float(draw.textlength(row.facts, font=text))
-            end = write(_MARGIN, top, row.name, text, _INK, room - facts - 24)
-            write(end + 24, top, row.facts, text, _PALE, facts + 1)
-            for column, picture in enumerate(row.pictures):
-                left = _MARGIN + column * (cell + _GAP)
-                sheet.paste(picture, (left, top + 30))
-                box = (left - 1, top + 29, left + picture.width, top + 30 + picture.height)
-                draw.rectangle(box, outline=_LINE)
-            top += picture.height + 30 + 22
-    return np.asarray(sheet)
-
-
-def _headline(one: Summary) -> str:
-    figures = one.figures
-    words = f"{one.pictures} picture{'' if one.pictures == 1 else 's'}, mean IoU {figures.iou:.3f}"
-    words += f", max F {figures.max_f:.3f}, boundary IoU {figures.boundary_iou:.3f}, MAE {figures.mae:.3f}"
-    return f"{words}, {_time(one.milliseconds)} ms a picture"
-
-
-def fit_text(words: str, length: Callable[[str], float], room: float) -> str:
-    """`words`, with dots instead of their middle if they are too long."""
-    if length(words) <= room:
-        return words
-    for kept in range(len(words) - 1, 0, -1):
-        shorter = f"{words[: -(-kept // 2)]}...{words[len(words) - kept // 2 :]}"
-        if length(shorter) <= room:
-            return shorter
-    return "..."

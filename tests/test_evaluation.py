@@ -5,66 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import threading
-from collections.abc import Callable
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image as PILImage
-from PIL import ImageFont
 
-from bgremove import evaluation
 from bgremove.arrays import Alpha, Image
 from bgremove.errors import DataError, OptionError, OutputError, UnknownRemoverError, WeightsError
-from bgremove.evaluation import (
-    EvaluateParams,
-    Output,
-    PictureResult,
-    evaluate,
-    plan_evaluation,
-    run_evaluation,
-)
+from bgremove.evaluation import EvaluateParams, Output, evaluate, plan_evaluation, run_evaluation
 from bgremove.io import Frame
 from bgremove.metrics import FMeasure, iou, max_f, measure
-from bgremove.options import Params
 from bgremove.pairs import Pair, find_pairs, read_pair
 from bgremove.pipeline import Settings, cut
-from bgremove.removers.base import Remover
-from tests.cli_helpers import decode, disc_picture, files, save_disc
+from tests.cli_helpers import files, save_disc
 from tests.conftest import soft_disc
-
-
-def write_pair(folder: Path, stem: str, image: npt.NDArray[np.uint8], truth: Alpha) -> None:
-    for name, pixels in (("images", image), ("masks", np.rint(truth * 255).astype(np.uint8))):
-        path = folder / name / f"{stem}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        PILImage.fromarray(pixels).save(path)
-
-
-def disc_set(folder: Path, count: int = 5) -> Path:
-    """Bright discs of several shades with their masks, all of one size."""
-    for index in range(count):
-        image = np.asarray(disc_picture(shade=20 * index))
-        write_pair(folder, f"disc_{index}", image, (image[..., 0] > 100).astype(np.float32))
-    return folder
-
-
-class Wrong(Remover):
-    """Knows the answer by the picture's shade, and cuts off a part of it that grows with the shade."""
-
-    def __init__(self) -> None:
-        super().__init__(Params())
-        self.calls = 0
-
-    def predict_alpha(self, image: Image) -> Alpha:
-        self.calls += 1
-        found = (image[..., 0] > 100).astype(np.float32)
-        rows = np.flatnonzero(found.any(axis=1))
-        shade = int(image[0, 0, 2]) - 90
-        found[rows[0] : rows[0] + shade // 4] = 0
-        return found
+from tests.picture_sets import Wrong, disc_set, write_pair
 
 
 class Broken(Wrong):
@@ -247,23 +204,14 @@ def test_a_model_that_fails_does_not_take_the_others_with_it(discs: Path) -> Non
         evaluate(discs, ["onnx:missing.onnx"])
 
 
-def test_worst_and_median() -> None:
-    result = evaluation_of(0.5)
-    ranked = [replace(result, picture=f"{n}", figures=evaluation_of(n / 20).figures) for n in range(20)]
-    shuffled = [ranked[index] for index in np.random.default_rng(1).permutation(20)]
-    groups = evaluation.worst_and_median(shuffled, 4)
-    assert [one.picture for one in groups["Worst"]] == ["0", "1", "2", "3"]
-    assert [one.picture for one in groups["Median"]] == ["8", "9", "10", "11"]
-    for count, expected in {1: [1], 2: [1, 1], 3: [1, 1], 7: [2, 2]}.items():
-        groups = evaluation.worst_and_median(ranked[:count], 4)
-        shown = [one.picture for group in groups.values() for one in group]
-        assert [len(group) for group in groups.values()] == expected
-        assert len(set(shown)) == len(shown)
-
-
-def evaluation_of(value: float) -> PictureResult:
-    figures = replace(measure(np.ones((2, 2), np.float32), np.ones((2, 2), np.float32)), iou=value)
-    return PictureResult("set", "model", "name", 2, 2, figures, 12.5, 4.25)
+def test_a_pairs_figures_do_not_depend_on_the_others(discs: Path) -> None:
+    whole = {one.picture: one.figures for one in evaluate(discs, ["contour"]).pictures}
+    one = evaluate(discs, ["contour"], EvaluateParams(limit=1)).pictures[0]
+    assert one.figures == whole[one.picture]
+    image, truth = read_pair(Pair("x", discs / "images/disc_2.png", discs / "masks/disc_2.png"))
+    alpha = cut(Frame(image), Settings.build("contour").create_remover(), Settings.build("contour"))
+    assert whole["disc_2"].iou == iou(alpha.alpha, truth)
+    assert whole["disc_2"].max_f == max_f(alpha.alpha, truth)
 
 
 # Files ----------------------------------------------------------------------------------------------
@@ -329,94 +277,3 @@ def test_stopping_leaves_what_was_measured(tmp_path: Path) -> None:
     assert (summary.model, summary.pictures) == ("Stops", 3)
     assert set(files(tmp_path / "out")) == {"summary.csv", "images.csv"}
     assert (tmp_path / "out" / "images.csv").read_text().count("\n") == 4
-
-
-# Tables ---------------------------------------------------------------------------------------------
-
-
-def test_the_table_is_aligned(discs: Path) -> None:
-    found = evaluate(discs, ["contour", Wrong()])
-    header, rule, *rows = evaluation.table(found.summaries).splitlines()
-    assert len({len(line) for line in (header, rule, *rows)}) == 1 and len(header) <= 110
-    assert header.split()[:4] == ["set", "model", "n", "IoU"] and "SAD" not in header
-    assert rows[1].split()[:4] == ["discs", "Wrong", "5", f"{found.summaries[1].figures.iou:.3f}"]
-    starts = [
-        index for index, mark in enumerate(rule) if mark == "-" and rule[index - 1 : index] in ("", " ")
-    ]
-    assert all(row[start - 1 : start] in ("", " ") for row in rows for start in starts)
-
-
-def test_the_markdown_table(discs: Path) -> None:
-    [summary] = evaluate(discs, [Wrong()]).summaries
-    soft = replace(
-        summary, soft_pictures=5, set="a|b", figures=replace(summary.figures, sad=12.345, mse=0.01)
-    )
-    header, rule, plain, last = evaluation.table([summary, soft], "markdown").splitlines()
-    cells = [cell.strip() for cell in header.strip("|").split("|")]
-    assert cells[9:] == ["b. IoU", "SAD", "MSE", "grad", "conn", "ms", "model"]
-    assert all(set(cell.strip()) in ({"-"}, {"-", ":"}) for cell in rule.strip("|").split("|"))
-    assert plain.count("|") == header.count("|") == last.count("|") - 1
-    assert r"a\|b" in last and "| 12.3 | 0.0100 |" in " ".join(last.split())
-    assert "-" in plain.split("|")[11], "no figure"
-
-
-# Contact sheet --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "column"),
-    [(96, 128, 330), (300, 20, 200), (360, 250, 250), (3, 700, 330), (1, 1, 200)],
-)
-def test_a_sheet_of_any_shape(tmp_path: Path, height: int, width: int, column: int) -> None:
-    rng = np.random.default_rng(0)
-    for index in range(3):
-        image = rng.integers(0, 256, (height, width, 3), np.uint8)
-        write_pair(tmp_path / "any", f"sub/p{index}", image, np.ones((height, width), np.float32))
-    found = evaluate(tmp_path / "any", ["contour"], out=tmp_path / "out")
-    assert found.problems == ()
-    sheet = decode(tmp_path / "out" / "sheet_any_contour.png")
-    assert sheet.shape[1] == 4 * column + 3 * 16 + 2 * 32 and sheet.shape[2] == 3
-    assert (sheet[:, :20] == 255).all() and (sheet[:, -20:] == 255).all(), "the margins are clear"
-    assert (sheet[:20] == 255).all() and (sheet[-20:] == 255).all()
-
-
-def test_the_sheet_shows_the_pictures_in_order(discs: Path, tmp_path: Path) -> None:
-    evaluate(discs, [Wrong()], EvaluateParams(cases=1), out=tmp_path / "out")
-    sheet = decode(tmp_path / "out" / "sheet_discs_Wrong.png")
-    assert 2 * 247 + 250 < sheet.shape[0] < 2 * 247 + 500, "two rows of pictures 247 px high"
-    row = sheet[124 + 84 + 30 : 124 + 84 + 30 + 247]
-    photo, truth, found, cutout = (row[:, 32 + 346 * n : 32 + 346 * n + 330] for n in range(4))
-    assert photo[10, 10].tolist() == [30, 40, 170], "the worst is the one of the deepest shade"
-    assert np.isin(truth, (0, 255)).mean() > 0.95
-    assert 0.25 < (truth > 127).mean() < 0.27 and (found > 127).mean() < (truth > 127).mean()
-    assert cutout[10, 10].min() > 200, "a light board"
-    assert np.abs(cutout[123, 165].astype(int) - photo[123, 165]).max() < 12
-
-
-def test_long_names_keep_to_their_room() -> None:
-    font = ImageFont.load_default(17)
-    length: Callable[[str], float] = lambda words: float(font.getlength(words))  # noqa: E731
-    name = "a_very_long_name_" * 20 + "end"
-    short = evaluation.fit_text(name, length, 400)
-    assert 350 < length(short) <= 400
-    assert short.startswith("a_very_long") and short.endswith("end") and "..." in short
-    assert evaluation.fit_text("fits", length, 400) == "fits"
-    assert evaluation.fit_text("no room", length, 1) == "..."
-
-
-def test_unreadable_stems_do_not_break_a_sheet(tmp_path: Path) -> None:
-    folder = disc_set(tmp_path / "d", 1)
-    for place in ("images", "masks"):
-        (folder / place / "disc_0.png").rename(folder / place / ("名前 é" + "x" * 100 + ".png"))
-    found = evaluate(folder, [Wrong()], out=tmp_path / "out")
-    assert len(found.files) == 3
-
-
-def test_a_pairs_figures_do_not_depend_on_the_others(discs: Path) -> None:
-    whole = {one.picture: one.figures for one in evaluate(discs, ["contour"]).pictures}
-    one = evaluate(discs, ["contour"], EvaluateParams(limit=1)).pictures[0]
-    assert one.figures == whole[one.picture]
-    image, truth = read_pair(Pair("x", discs / "images/disc_2.png", discs / "masks/disc_2.png"))
-    alpha = cut(Frame(image), Settings.build("contour").create_remover(), Settings.build("contour"))
-    assert whole["disc_2"].iou == iou(alpha.alpha, truth)
-    assert whole["disc_2"].max_f == max_f(alpha.alpha, truth)

@@ -96,14 +96,8 @@ def evaluate(
     \b
     bgremove evaluate --data bench/ --model grabcut --model u2netp --out report/
     """
-    from bgremove.evaluation import (
-        LEGEND,
-        EvaluateParams,
-        Output,
-        plan_evaluation,
-        run_evaluation,
-        table,
-    )
+    from bgremove.evaluation import EvaluateParams, Output, plan_evaluation, run_evaluation
+    from bgremove.reports import LEGEND, table
 
     chosen = given(values)
     own = {name: chosen.pop(name) for name in EvaluateParams.model_fields if name in chosen}

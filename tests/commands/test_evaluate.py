@@ -22,7 +22,7 @@ from bgremove.registry import ALIASES
 from bgremove.removers.contour import ContourParams
 from bgremove.removers.grabcut import GrabCutParams
 from tests.cli_helpers import bgremove_here, environment, files, is_one_sentence, python_there
-from tests.test_evaluation import disc_set
+from tests.picture_sets import disc_set
 
 
 @pytest.fixture
