@@ -25,6 +25,10 @@ def say(text: str) -> None:
         click.echo(printable(text), err=True)
 
 
+def say_nothing(text: str) -> None:
+    """In place of :func:`say` where nobody listens; unlike a lambda, it can be pickled."""
+
+
 class Progress:
     """Shows on a terminal that work goes on: a bar for several pictures, seconds for a single one.
 

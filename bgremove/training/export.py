@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from bgremove import __version__
 from bgremove.arrays import Alpha, Image
-from bgremove.console import Progress
+from bgremove.console import Progress, say_nothing
 from bgremove.demo import SAMPLES, sample_path
 from bgremove.errors import MissingExtraError, OptionError, OutputError, WeightsError
 from bgremove.io import make_folder, read_image, write_bytes
@@ -77,10 +77,6 @@ TOLERANCES: dict[str, Tolerance] = {
     "computing in int8": Tolerance(1.0, 0.05),
 }
 """What is allowed for each way to store weights, and for computing in integers."""
-
-
-def _nothing(_: str) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -234,7 +230,7 @@ def export(
     data: Path | None = None,
     overwrite: bool = False,
     quiet: bool = False,
-    say: Callable[[str], object] = _nothing,
+    say: Callable[[str], object] = say_nothing,
 ) -> Exported:
     """Write the network of a checkpoint as an ONNX file, after comparing the two.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bgremove import __version__
+from bgremove.console import say_nothing
 from bgremove.errors import DataError, MissingExtraError, OptionError, OutputError, WeightsError
 from bgremove.io import make_folder, write_bytes
 from bgremove.options import Params
@@ -25,10 +26,6 @@ SETTINGS = "settings.json"
 LAST, BEST, HISTORY = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt"), Path("history.csv")
 _FREE = {"workers", "devices", "nodes", "cache", "timelapse", "timelapse_samples"}
 """Settings that may differ when a training goes on; the others make it what it is."""
-
-
-def _nothing(_: str) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def train(
     pretrained: Path | None = None,
     spawn: bool = True,
     quiet: bool = False,
-    say: Callable[[str], object] = _nothing,
+    say: Callable[[str], object] = say_nothing,
 ) -> Trained | None:
     """Train a network on the pairs of ``data/train``, and judge it on those of ``data/val``.
 
@@ -96,7 +93,7 @@ def train(
     _check_out(out, groups, resume=resume)
     listings = find_split(data)
     pairs = [
-        _usable(listing, data / name, quiet=quiet or not first, say=say if first else _nothing)
+        _usable(listing, data / name, quiet=quiet or not first, say=say if first else say_nothing)
         for listing, name in zip(listings, ("train", "val"), strict=True)
     ]
     work = {"train": len(pairs[0]), "val": len(pairs[1]), "processes": processes(params)}
