@@ -79,7 +79,8 @@ class Setting:
             with commas where only text can be given.
         default: used when nothing is given; None means "worked out from the picture".
         minimum, maximum: the ends of the range, both allowed, where there is one.
-        choices: all the allowed values of a ``choice`` or ``choices``.
+        choices: all the allowed values of a ``choice`` or ``choices``; the known ones of a ``text``
+            (``names`` in the field's `json_schema_extra`).
         count: how many numbers a ``numbers`` has.
         advanced: True for what a form may fold away.
     """
@@ -159,6 +160,9 @@ def unknown_setting(name: str, known: list[str]) -> str:
 def _setting(name: str, field: FieldInfo, default: Any = None) -> Setting:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     kind, choices, count = _kind(field.annotation)
+    names = extra.get("names")
+    if isinstance(names, list):
+        choices = tuple(names)
     low = high = None
     for rule in field.metadata:
         low = getattr(rule, "ge", low)

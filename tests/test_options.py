@@ -34,6 +34,7 @@ class Every(Params):
     free: float = Field(0.0, description="Any number")
     box: tuple[float, float, float] = Field((0.0, 0.5, 1.0), description="Three numbers")
     name: str = Field("", description="Text")
+    known: str = Field("a", description="Text, often one of these", json_schema_extra={"names": ["a", "b"]})
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {"strong": {"mode": "hard", "count": 9}}
 
@@ -53,9 +54,11 @@ def test_a_setting_says_what_a_form_needs() -> None:
         "free": "float",
         "box": "numbers",
         "name": "text",
+        "known": "text",
     }
     assert made["mode"].choices == ("soft", "hard")
     assert made["several"].choices == ("a", "b", "c")
+    assert made["known"].choices == ("a", "b") and Every(known="c").known == "c"
     assert made["box"].count == 3
     assert (made["count"].minimum, made["count"].maximum, made["count"].default) == (1, 9, 4)
     assert (made["least"].minimum, made["least"].maximum) == (1, None)

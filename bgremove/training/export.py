@@ -50,7 +50,7 @@ except ImportError as error:
 
 from bgremove.training.augment import resized
 from bgremove.training.data import read_square
-from bgremove.training.networks import NetworkInfo, create_network, network_info
+from bgremove.training.registry import NetworkInfo, create_network, network_info
 
 Floats = npt.NDArray[np.float32]
 

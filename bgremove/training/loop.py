@@ -24,8 +24,8 @@ from bgremove.training.callbacks import callbacks
 from bgremove.training.data import Batch, Cache, Decoded, Order, Pictures, load
 from bgremove.training.losses import deep_loss, segmentation_loss
 from bgremove.training.muon import Muon
-from bgremove.training.networks import create_network, network_info
 from bgremove.training.params import AugmentParams, LossParams, TrainParams
+from bgremove.training.registry import create_network, network_info
 from bgremove.training.schedule import rate_at, size_at
 
 METRICS = ("val_loss", "val_iou", "val_dice", "val_accuracy", "val_mae")

@@ -1,4 +1,4 @@
-"""The networks that can be trained, in one table.
+"""The networks that can be trained; their table is in :mod:`bgremove.training.registry`.
 
 A network takes (N, 3, H, W) float32 pictures, each channel ``(x - mean) / std`` of values in 0..1,
 and gives a list of logit maps, the finest first: in training one for each scale at which it is
@@ -7,68 +7,11 @@ supervised, otherwise the finest alone, at the picture's own size. A new one is 
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from bgremove.errors import OptionError
-
-Triple = tuple[float, float, float]
-IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class NetworkInfo:
-    """A row of the table.
-
-    Attributes:
-        target: ``module:class``, imported on first use; built without arguments.
-        multiple: height and width of its pictures are multiples of this.
-        mean, std: of the RGB channels, in 0..1.
-    """
-
-    name: str
-    target: str
-    summary: str
-    multiple: int = 32
-    mean: Triple = IMAGENET_MEAN
-    std: Triple = IMAGENET_STD
-
-
-_ROWS = (
-    NetworkInfo("lite", "bgremove.training.networks:Lite", "Small and quick on a CPU; what is shipped"),
-    NetworkInfo("unet", "bgremove.training.networks:UNet", "The standard U-Net, 64 to 512 channels", 16),
-)
-
-NETWORKS = {row.name: row for row in _ROWS}
-"""Every network by name."""
-
-
-def network_info(name: str) -> NetworkInfo:
-    """The row of a network.
-
-    Raises:
-        OptionError: if there is none of that name.
-    """
-    if name not in NETWORKS:
-        near = difflib.get_close_matches(name, NETWORKS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(NETWORKS)}"
-        raise OptionError(f"unknown network {name!r}; {hint}")
-    return NETWORKS[name]
-
-
-def create_network(name: str) -> nn.Module:
-    """A network with random weights (torch's generator decides which)."""
-    module, _, cls = network_info(name).target.partition(":")
-    network = getattr(importlib.import_module(module), cls)()
-    assert isinstance(network, nn.Module)
-    return network
 
 
 def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:

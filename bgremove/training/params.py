@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from bgremove.options import Params
+from bgremove.training.registry import NETWORKS
 
 _ADVANCED: dict[str, Any] = {"advanced": True}
 
@@ -16,7 +17,11 @@ Precision = Literal["auto", "float32", "bf16"]
 class TrainParams(Params):
     """What is trained, how long, and how."""
 
-    network: str = Field("lite", description="lite: small and quick; unet: the classic one")
+    network: str = Field(
+        "lite",
+        description="; ".join(f"{row.name}: {row.summary}" for row in NETWORKS.values()),
+        json_schema_extra={"names": [*NETWORKS]},
+    )
     epochs: int = Field(20, ge=1, le=100_000, description="Times every picture is seen")
     batch_size: int = Field(16, ge=1, le=4096, description="Pictures a step, on each device")
     size: int = Field(256, ge=32, le=2048, description="Side of the square that the network sees, px")

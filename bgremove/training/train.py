@@ -129,7 +129,7 @@ def load_weights(checkpoint: Path, network: str | None = None) -> dict[str, Tens
     Raises:
         WeightsError: if it is no such file, or another network's.
     """
-    from bgremove.training.networks import create_network
+    from bgremove.training.registry import create_network
 
     loaded = read_checkpoint(checkpoint)
     try:
@@ -184,7 +184,7 @@ def _need_extra() -> None:
 
 
 def _check_sizes(params: TrainParams) -> None:
-    from bgremove.training.networks import network_info
+    from bgremove.training.registry import network_info
 
     multiple = network_info(params.network).multiple
     for name, size in (("size", params.size), ("start_size", params.start_size)):
@@ -219,7 +219,7 @@ def _check_out(out: Path, groups: dict[str, Params], *, resume: bool) -> None:
 
 def _check_work(params: TrainParams, work: Mapping[str, int]) -> None:
     """Refuse what no training can do with so few pictures."""
-    from bgremove.training.networks import network_info
+    from bgremove.training.registry import network_info
 
     world = work["processes"]
     for name in ("train", "val"):
@@ -293,7 +293,7 @@ def _opening(params: TrainParams, counts: Sequence[int]) -> str:
     import torch
 
     from bgremove.training.loop import uses_bf16
-    from bgremove.training.networks import create_network
+    from bgremove.training.registry import create_network
 
     weights = sum(p.numel() for p in create_network(params.network).parameters())
     place = torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"

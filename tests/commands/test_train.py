@@ -34,7 +34,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import torch
 
     from bgremove.training import callbacks
-    from bgremove.training.networks import NETWORKS
+    from bgremove.training.registry import NETWORKS
 
     threads = torch.get_num_threads()
     monkeypatch.setattr("os.cpu_count", lambda: 1)
@@ -57,7 +57,8 @@ def test_the_help_lists_every_setting_with_its_default() -> None:
         if setting.default is not None:
             facts = text.partition(f" {setting.help} [")[2].partition("]")[0]
             assert facts.endswith(f"default: {plain(setting.default)}"), setting.name
-    for words in ("--data FOLDER", "-o, --out FOLDER", "--resume", "--pretrained CKPT", "-q, --quiet"):
+    own = ("--data FOLDER", "-o, --out FOLDER", "--resume", "--pretrained CKPT", "-q, --quiet")
+    for words in (*own, "--network lite|unet"):
         assert words in text
     assert max(map(len, result.stdout.splitlines())) <= 110
 

@@ -17,7 +17,7 @@ pytest.importorskip("lightning", reason="needs the extra train")
 pytest.importorskip("onnxscript", reason="needs the extra train")
 
 from bgremove.pairs import find_pairs, read_pair  # noqa: E402
-from bgremove.training.networks import NETWORKS  # noqa: E402
+from bgremove.training.registry import NETWORKS  # noqa: E402
 from bgremove.training.train import read_checkpoint  # noqa: E402
 from tests.training.tiny import FLAGS, ROWS, disc_data, tiny_there  # noqa: E402
 

@@ -25,7 +25,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[None]:
     """Networks ``tiny`` and ``plain`` in the table, as a third one would be."""
-    from bgremove.training.networks import NETWORKS
+    from bgremove.training.registry import NETWORKS
     from tests.training.tiny import ROWS
 
     with pytest.MonkeyPatch.context() as patch:

@@ -41,8 +41,8 @@ from bgremove.training.export import (  # noqa: E402
     to_onnx,
 )
 from bgremove.training.loop import Learner  # noqa: E402
-from bgremove.training.networks import NETWORKS, network_info  # noqa: E402
 from bgremove.training.params import LossParams, TrainParams  # noqa: E402
+from bgremove.training.registry import NETWORKS, network_info  # noqa: E402
 
 SIZES = {"lite": 64, "unet": 32}
 """Small, for each network of the table; others take their `multiple`."""

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from bgremove.arrays import Image
 from bgremove.training.augment import Grey
-from bgremove.training.networks import NETWORKS, NetworkInfo
 from bgremove.training.params import AugmentParams, LossParams, TrainParams
+from bgremove.training.registry import NETWORKS, NetworkInfo
 from bgremove.training.train import Trained, train
 from tests.cli_helpers import environment
 
