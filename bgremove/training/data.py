@@ -22,7 +22,7 @@ from bgremove.training.params import AugmentParams
 Batch = tuple[Tensor, Tensor]
 """Pictures (N, 3, H, W) and truths (N, 1, H, W), both uint8."""
 
-CACHE_LIMIT = 8e9  # bytes
+CACHE_LIMIT = 8e9  # bytes, of all that a training keeps
 
 
 def read_square(pair: Pair, size: int, threshold: float | None) -> tuple[Image, Grey]:
@@ -48,6 +48,7 @@ class Cache:
     def __init__(
         self, folder: Path, name: str, pairs: Sequence[Pair], size: int, threshold: float | None
     ) -> None:
+        self.folder = folder
         self._pairs, self._size, self._threshold = pairs, size, threshold
         self._images, self._truths = folder / f"{name}_images.npy", folder / f"{name}_truths.npy"
 
@@ -55,20 +56,13 @@ class Cache:
         """The room it takes."""
         return 4 * self._size**2 * len(self._pairs)
 
-    def fits(self) -> bool:
-        """Whether there is room for it, and it is not huge."""
-        place = self._images.parent
-        while not place.exists():
-            place = place.parent
-        return self.bytes() < CACHE_LIMIT and self.bytes() < 0.8 * shutil.disk_usage(place).free
-
     def make(self, progress: Callable[[], object]) -> None:
         """Read all pictures; `progress` is called after each.
 
         Raises:
             DataError: for the first that cannot be read.
         """
-        self._images.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         count, size = len(self._pairs), self._size
         images = np.lib.format.open_memmap(self._images, "w+", np.uint8, (count, size, size, 3))
         truths = np.lib.format.open_memmap(self._truths, "w+", np.uint8, (count, size, size))
@@ -89,7 +83,16 @@ class Cache:
         self._images.unlink(missing_ok=True)
         self._truths.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # another's files may be there still
-            self._images.parent.rmdir()
+            self.folder.rmdir()
+
+
+def fits(caches: Sequence[Cache]) -> bool:
+    """Whether there is room for all of `caches` together, and they are not huge; they are in one folder."""
+    place = caches[0].folder
+    while not place.exists():
+        place = place.parent
+    total = sum(cache.bytes() for cache in caches)
+    return total <= CACHE_LIMIT and total < 0.8 * shutil.disk_usage(place).free
 
 
 class Decoded:

@@ -21,7 +21,7 @@ from torchmetrics import MeanMetric
 
 from bgremove.pairs import Pair
 from bgremove.training.callbacks import callbacks
-from bgremove.training.data import Batch, Cache, Decoded, Order, Pictures, load
+from bgremove.training.data import Batch, Cache, Decoded, Order, Pictures, fits, load
 from bgremove.training.losses import deep_loss, segmentation_loss
 from bgremove.training.muon import Muon
 from bgremove.training.params import AugmentParams, LossParams, TrainParams
@@ -158,9 +158,7 @@ class Data(lightning.LightningDataModule):
             name: Cache(folder, name, pairs, params.size, self._threshold)
             for name, pairs in self._pairs.items()
         }
-        self._keeps = params.cache == "on" or (
-            params.cache == "auto" and all(cache.fits() for cache in self._caches.values())
-        )
+        self._keeps = params.cache == "on" or (params.cache == "auto" and fits(list(self._caches.values())))
         self._sources: dict[str, Decoded | None] = {"train": None, "val": None}
 
     def prepare_data(self) -> None:

@@ -63,7 +63,7 @@ class TrainParams(Params):
     )
     nodes: int = Field(1, ge=1, le=1024, description="Machines", json_schema_extra=_ADVANCED)
     cache: Literal["auto", "on", "off"] = Field(
-        "auto", description="Keep all pictures decoded in a file beside the results; auto: up to 8 GB"
+        "auto", description="Keep all pictures decoded in files beside the results; auto: up to 8 GB in all"
     )
     timelapse: bool = Field(False, description="Write [input | truth | prediction] strips after each epoch")
     timelapse_samples: int = Field(4, ge=1, le=100, description="Validation pictures in the timelapse")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +21,16 @@ pytest.importorskip("torch", reason="needs the extra train")
 
 import torch  # noqa: E402
 
-from bgremove.training.data import Cache, Order, Pictures, collate, load, read_square  # noqa: E402
+from bgremove.training.data import (  # noqa: E402
+    CACHE_LIMIT,
+    Cache,
+    Order,
+    Pictures,
+    collate,
+    fits,
+    load,
+    read_square,
+)
 
 
 @pytest.fixture
@@ -77,9 +89,34 @@ def test_what_was_kept_before_is_not_taken(tmp_path: Path, pairs: tuple[Pair, ..
     assert images.shape == (2, 24, 24, 3)
 
 
-def test_there_is_no_room_for_everything(tmp_path: Path, pairs: tuple[Pair, ...]) -> None:
-    assert Cache(tmp_path / "not" / "yet", "train", pairs, 256, None).fits()
-    assert not Cache(tmp_path, "train", pairs * 1000, 2048, None).fits()
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets how many bytes the disk has free."""
+
+    def leave(free: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+    return leave
+
+
+def test_training_and_validation_share_the_room(
+    tmp_path: Path, pairs: tuple[Pair, ...], disk: Callable[[int], None]
+) -> None:
+    def there(*counts: int) -> list[Cache]:
+        return [Cache(tmp_path, "any", pairs[:1] * count, 100, None) for count in counts]
+
+    disk(10**12)
+    assert sum(cache.bytes() for cache in there(100_000, 100_000)) == CACHE_LIMIT
+    assert fits(there(199_990, 10)) and not fits(there(199_990, 11))
+    assert not fits(there(200_001)) and not fits(there(120_000, 90_000))
+    disk(10_100_000)
+    assert fits(there(100, 100))
+    disk(9_900_000)
+    assert not fits(there(100, 100)) and fits(there(100))
+
+
+def test_room_for_a_folder_that_is_not_there_yet(tmp_path: Path, pairs: tuple[Pair, ...]) -> None:
+    assert fits([Cache(tmp_path / "not" / "yet", "train", pairs, 32, None)])
 
 
 def test_a_pair_that_cannot_be_read_is_named(tmp_path: Path, pairs: tuple[Pair, ...]) -> None:
