@@ -22,7 +22,7 @@ class TrainParams(Params):
         description="; ".join(f"{row.name}: {row.summary}" for row in NETWORKS.values()),
         json_schema_extra={"names": [*NETWORKS]},
     )
-    epochs: int = Field(20, ge=1, le=100_000, description="Times every picture is seen")
+    epochs: int = Field(20, ge=1, le=100_000, description="Rounds over the training pictures")
     batch_size: int = Field(16, ge=1, le=4096, description="Pictures a step, on each device")
     size: int = Field(256, ge=32, le=2048, description="Side of the square that the network sees, px")
     start_size: int = Field(
@@ -51,7 +51,7 @@ class TrainParams(Params):
         0, ge=0, le=100_000, description="Stop after so many epochs without better validation IoU; 0: never"
     )
     epoch_images: int = Field(
-        0, ge=0, description="Pictures an epoch, drawn at random; 0: all of them, each once"
+        0, ge=0, description="Pictures an epoch, at random, in full batches; 0: as many as there are"
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Same seed, same training")
     threshold_masks: bool = Field(False, description="Make soft masks hard, at one half")
@@ -105,6 +105,6 @@ class AugmentParams(Params):
     colour: float = Field(1.0, ge=0, le=3, description="Strength of changes of light, contrast and colour")
     grey: float = Field(0.1, ge=0, le=1, description="Share of pictures made grey")
     swap: float = Field(
-        0.0, ge=0, le=1, description="Share whose subject is put before another picture's background"
+        0.0, ge=0, le=1, description="Share whose subject gets another picture's background, if both suit"
     )
     degrade: float = Field(0.1, ge=0, le=1, description="Share blurred; as many get noise, and JPEG marks")
