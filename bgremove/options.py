@@ -123,10 +123,14 @@ class Setting:
     def span(self) -> str:
         """The range in words, ``1 to 20`` or ``at least 0``; empty where there is none."""
         if self.minimum is not None and self.maximum is not None:
-            return f"{self.minimum:g} to {self.maximum:g}"
+            return f"{_digits(self.minimum)} to {_digits(self.maximum)}"
         if self.minimum is not None:
-            return f"at least {self.minimum:g}"
-        return f"at most {self.maximum:g}" if self.maximum is not None else ""
+            return f"at least {_digits(self.minimum)}"
+        return f"at most {_digits(self.maximum)}" if self.maximum is not None else ""
+
+
+def _digits(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def settings(params: type[Params], defaults: Mapping[str, Any] | None = None) -> tuple[Setting, ...]:

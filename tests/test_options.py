@@ -39,6 +39,14 @@ class Every(Params):
     presets: ClassVar[dict[str, dict[str, Any]]] = {"strong": {"mode": "hard", "count": 9}}
 
 
+def test_ranges_are_written_out() -> None:
+    class Wide(Params):
+        seed: int = Field(0, ge=0, le=2**32 - 1)
+        share: float = Field(0.5, ge=0.25, le=1.0)
+
+    assert [setting.span for setting in settings(Wide)] == ["0 to 4294967295", "0.25 to 1"]
+
+
 def test_a_setting_says_what_a_form_needs() -> None:
     made = {setting.name: setting for setting in settings(Every)}
     assert list(made) == list(Every.model_fields)
