@@ -6,6 +6,7 @@ What has come so far is kept beside the file to be, as ``.part``.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import re
@@ -27,7 +28,7 @@ def retrieve(url: str, path: Path, digest: str | None = None, *, label: str, pro
     Args:
         url: its address.
         path: where it goes; its folder is there.
-        digest: ``md5:...`` or ``sha256:...`` that it must have, or None. A file with another one is removed.
+        digest: as for :func:`digest_like`, which it must have, or None. A file with another one is removed.
         label: what the progress bar says.
         progress: show a progress bar on stderr.
 
@@ -37,9 +38,26 @@ def retrieve(url: str, path: Path, digest: str | None = None, *, label: str, pro
     """
     import pooch
 
-    downloader = _Downloader(_part(path), label, progress)
+    downloader = _Downloader(_part(path), label, progress, digest)
     with _quiet(pooch.get_logger()):
-        pooch.retrieve(url, digest, path.name, path.parent, downloader=downloader)
+        pooch.retrieve(url, None, path.name, path.parent, downloader=downloader)
+
+
+def digest_like(path: Path, expected: str) -> str:
+    """The digest of a file, written as `expected` is: it has the expected one if the two are equal.
+
+    Args:
+        expected: ``md5:...`` or ``sha256:...`` in hexadecimal, or ``md5-24:...``, of which the first 24
+            bits are known only. That finds broken files, but not one made on purpose.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    kind = expected.partition(":")[0]
+    algorithm, _, bits = kind.partition("-")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+    return f"{kind}:{digest[: int(bits) // 4] if bits else digest}"
 
 
 def failure(error: OSError, path: Path) -> str:
@@ -98,10 +116,11 @@ class _Downloader:
         part: what has been received so far; kept when the download breaks off.
         label: what the progress bar says.
         progress: show it.
+        digest: what the whole file must have, or None.
     """
 
-    def __init__(self, part: Path, label: str, progress: bool) -> None:
-        self.part, self.label, self.progress = part, label, progress
+    def __init__(self, part: Path, label: str, progress: bool, digest: str | None) -> None:
+        self.part, self.label, self.progress, self.digest = part, label, progress, digest
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         import requests
@@ -116,6 +135,9 @@ class _Downloader:
                 if response.status_code != 416:  # else the part file is whole already
                     self._receive(response)
         os.replace(self.part, output_file)
+        found = self.digest and digest_like(Path(output_file), self.digest)
+        if found != self.digest:
+            raise ValueError(f"expected {self.digest}, got {found}")
 
     def _receive(self, response: requests.Response) -> None:
         """Write the body into the part file, at the place where it belongs."""

@@ -7,7 +7,6 @@ A download that breaks off leaves a ``.part`` file, and the next one goes on fro
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from bgremove.downloads import failure, process_lock, retrieve
+from bgremove.downloads import digest_like, failure, process_lock, retrieve
 from bgremove.errors import WeightsError
 
 _verified: dict[Path, tuple[str, int, int]] = {}  # digest, mtime and size when last hashed
@@ -28,7 +27,8 @@ class Weights:
 
     Attributes:
         url: where it is downloaded from.
-        digest: ``md5:...`` or ``sha256:...``, in hexadecimal.
+        digest: ``md5:...`` or ``sha256:...`` in hexadecimal, or ``md5-24:...`` where no more than the first
+            24 bits are published.
         size_mb: its size in megabytes (10^6 bytes), None if not known.
         file: its name in the cache; the last part of `url` if not given.
         packaged: True if it comes in the package itself, in ``bgremove/assets``; it has no `url`.
@@ -133,12 +133,9 @@ def _digest_if_new(path: Path, expected: str) -> str:
         stamp = (expected, state.st_mtime_ns, state.st_size)
         if _verified.get(path) == stamp:
             return expected
-        algorithm = expected.partition(":")[0]
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
+        found = digest_like(path, expected)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
-    found = f"{algorithm}:{digest.hexdigest()}"
     if found == expected:
         _verified[path] = stamp
     return found

@@ -77,6 +77,24 @@ def test_md5_digests_are_checked_too(server: Server) -> None:
     assert fetch_weights(good, name="net", progress=False).read_bytes() == BODY
 
 
+def test_of_some_digests_only_the_beginning_is_published(server: Server, cache: Path) -> None:
+    md5 = hashlib.md5(BODY).hexdigest()
+    good = Weights(server.url, f"md5-24:{md5[:6]}")
+    path = fetch_weights(good, name="net", progress=False)
+    assert path.read_bytes() == BODY
+    path.write_bytes(BODY[:-1])
+    other = hashlib.md5(BODY[:-1]).hexdigest()[:6]
+    with pytest.raises(WeightsError, match=f"expected md5-24:{md5[:6]}, got md5-24:{other}; delete it"):
+        fetch_weights(good, name="net")
+
+
+def test_a_download_whose_digest_begins_differently_is_not_kept(server: Server, cache: Path) -> None:
+    wrong = f"{int(hashlib.md5(BODY).hexdigest()[:6], 16) ^ 1:06x}"
+    with pytest.raises(WeightsError, match=f"sent another file than net .expected md5-24:{wrong}"):
+        fetch_weights(Weights(server.url, f"md5-24:{wrong}"), name="net", progress=False)
+    assert kept(cache) == set()
+
+
 @pytest.mark.parametrize("progress", [True, False])
 def test_progress_goes_to_stderr(weights: Weights, progress: bool, capfd: pytest.CaptureFixture[str]) -> None:
     fetch_weights(weights, name="net", progress=progress)
@@ -182,7 +200,7 @@ def test_a_long_process_hashes_a_file_once(weights: Weights, monkeypatch: pytest
     monkeypatch.setattr(hashlib, "file_digest", counted)
     for _ in range(3):
         fetch_weights(weights, name="net", progress=False)
-    assert len(hashed) == 1
+    assert [Path(name).name for name in hashed].count("net.onnx") == 1
 
 
 def test_own_copy_of_the_published_file(weights: Weights, server: Server, tmp_path: Path) -> None:
