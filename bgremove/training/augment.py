@@ -84,6 +84,29 @@ def background_swapped(
     return np.rint(behind + alpha * (image - behind)).astype(np.uint8)
 
 
+def filled(image: Image, truth: Grey, other: Image, rng: np.random.Generator) -> Image:
+    """A picture of which only the subject's shape stays, filled with a part of another picture.
+
+    It teaches that a subject can also be known by its outline and by being unlike what is around it.
+
+    Args:
+        image, other: (H, W, 3) uint8 RGB, of one size.
+        truth: (H, W) uint8, 255 is foreground.
+        rng: decides which part, a third to the whole of its sides.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    height, width = truth.shape
+    share = rng.uniform(0.33, 1.0)
+    rows, columns = max(1, round(height * share)), max(1, round(width * share))
+    top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
+    part = other[top : top + rows, left : left + columns]
+    texture = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    alpha = np.asarray(cv2.GaussianBlur(truth, (3, 3), 0.7), np.float32)[..., None] / np.float32(255)
+    return np.rint(image + alpha * (texture - image)).astype(np.uint8)
+
+
 def _without_subject(image: Image, truth: Grey) -> npt.NDArray[np.float32]:
     """A picture whose subject is painted over with the colours around it: float32, 0 to 255."""
     near = max(3, min(truth.shape) // 24) | 1

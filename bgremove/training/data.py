@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bgremove.arrays import Image
 from bgremove.pairs import Pair, read_pair
 from bgremove.threads import map_on_threads
-from bgremove.training.augment import Grey, augmented, background_swapped, resized
+from bgremove.training.augment import Grey, augmented, background_swapped, filled, resized
 from bgremove.training.params import AugmentParams
 
 Batch = tuple[Tensor, Tensor]
@@ -153,6 +153,8 @@ class Pictures(Dataset[tuple[Image, Grey]]):
             return resized(image, truth, self._size)
         rng = np.random.default_rng((self._seed, self._epoch, number))
         if rng.random() < self._augment.swap:
+            if rng.random() < self._augment.fill:
+                image = filled(image, truth, self._stored(int(rng.integers(len(self))))[0], rng)
             image = background_swapped(image, truth, *self._stored(int(rng.integers(len(self)))), rng)
         return augmented(image, truth, self._size, self._augment, rng)
 

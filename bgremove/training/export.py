@@ -146,13 +146,13 @@ class Exported:
 class Matte(nn.Module):
     """A network with its sigmoid: (N, 3, S, S) prepared pictures to (N, 1, S, S) mattes in 0..1."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, sharpness: float = 1.0) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.sharpness = network, sharpness
 
     def forward(self, image: Tensor) -> Tensor:
-        matte: Tensor = self.network(image)[0].sigmoid()
-        return matte
+        logits: Tensor = self.network(image)[0]
+        return (logits if self.sharpness == 1 else self.sharpness * logits).sigmoid()
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ class Source:
     iou: float | None
 
     @classmethod
-    def load(cls, checkpoint: Path) -> Self:
-        """The network of a checkpoint.
+    def load(cls, checkpoint: Path, sharpness: float = 1.0) -> Self:
+        """The network of a checkpoint, its logits multiplied by `sharpness`.
 
         Raises:
             WeightsError: if it is no checkpoint of ``bgremove train``, or of another version's network.
@@ -190,7 +190,7 @@ class Source:
             ) from error
         network = create_network(info.name)
         network.load_state_dict(load_weights(checkpoint))
-        matte = Matte(network).eval().requires_grad_(False)
+        matte = Matte(network, sharpness).eval().requires_grad_(False)
         return cls(matte, info, size, int(loaded.get("epoch", -1)) + 1, _iou_of(loaded, checkpoint))
 
     def words(self) -> str:
@@ -254,7 +254,7 @@ def export(
     params = params or ExportParams()
     _check_out(out, overwrite=overwrite)
     train, val = (listing.pairs for listing in find_split(data)) if data else ((), ())
-    source = Source.load(checkpoint)
+    source = Source.load(checkpoint, params.sharpness)
     size = _size(params.size, source)
     say(f"{checkpoint}: {source.words()}")
     if params.int8 and data is None:

@@ -26,6 +26,12 @@ class ExportParams(Params):
     samples: int = Field(
         100, ge=1, le=100_000, description="Pictures of --data to calibrate by, and pictures to check with"
     )
+    sharpness: float = Field(
+        1.0,
+        ge=0.25,
+        le=8,
+        description="Factor of the logits: above 1 makes what is nearly sure surer and leaves the border",
+    )
     colours: float = Field(
         0.5,
         ge=0,

@@ -107,4 +107,10 @@ class AugmentParams(Params):
     swap: float = Field(
         0.0, ge=0, le=1, description="Share whose subject gets another picture's background, if both suit"
     )
+    fill: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of those of which only the subject's shape stays, filled from a third picture",
+    )
     degrade: float = Field(0.1, ge=0, le=1, description="Share blurred; as many get noise, and JPEG marks")

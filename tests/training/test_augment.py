@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from bgremove.arrays import Image
-from bgremove.training.augment import Grey, augmented, background_swapped, resized
+from bgremove.training.augment import Grey, augmented, background_swapped, filled, resized
 from bgremove.training.params import AugmentParams
 
 STILL: dict[str, float] = {
@@ -343,6 +343,28 @@ def test_the_subject_moves_before_another_background(seed: int) -> None:
     assert np.abs(made[outside].astype(int) - 120).max() <= 2, (
         "neither the old background nor the other subject"
     )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_only_the_shape_of_a_subject_stays(seed: int) -> None:
+    image, truth, _, _ = swap_pair()
+    ramp = 100 + np.arange(96, dtype=np.uint8)
+    other = np.repeat(np.broadcast_to(ramp, (64, 96))[..., None], 3, axis=2)
+    made = filled(image, truth, other, np.random.default_rng(seed))
+    assert made.shape == image.shape and made.dtype == np.uint8
+    inside = cv2.erode(truth, np.ones((5, 5), np.uint8)) > 0
+    outside = cv2.dilate(truth, np.ones((5, 5), np.uint8)) == 0
+    np.testing.assert_array_equal(made[outside], image[outside])
+    assert made[inside].min() >= 100 and made[inside].max() <= 195, "only the other picture's colours"
+    assert made[20, 37, 0] > made[20, 12, 0], "and its order"
+
+
+def test_a_shape_is_filled_with_more_or_less_of_a_picture() -> None:
+    image, truth, _, _ = swap_pair()
+    other = np.repeat(np.broadcast_to(100 + np.arange(96, dtype=np.uint8), (64, 96))[..., None], 3, axis=2)
+    rows = [filled(image, truth, other, np.random.default_rng(seed))[20, 12:38, 0] for seed in range(12)]
+    spans = [int(row[-1]) - int(row[0]) for row in rows]
+    assert min(spans) < 14 and max(spans) > 18, "a third to the whole of 25 steps"
 
 
 def test_a_swap_needs_a_subject_and_a_background() -> None:

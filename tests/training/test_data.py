@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image as PILImage
 
@@ -181,6 +182,32 @@ def test_varied_soft_truths_are_soft(pairs: tuple[Pair, ...]) -> None:
     truths = np.stack([pictures[index][1] for index in range(len(pairs))])
     assert truths.max() == 255 and truths.min() == 0
     assert ((truths > 20) & (truths < 235)).mean() > 0.01
+
+
+def test_backgrounds_and_subjects_are_exchanged_and_truths_stay(pairs: tuple[Pair, ...]) -> None:
+    still = {
+        "flip": 0,
+        "rotate": 0,
+        "zoom": 1,
+        "shrink": 1,
+        "stretch": 0,
+        "colour": 0,
+        "grey": 0,
+        "degrade": 0,
+    }
+
+    def taken(**settings: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        pictures = Pictures(pairs, None, 64, None, augment=AugmentParams(**still, **settings))
+        images, truths = zip(*(pictures[index] for index in range(len(pairs))), strict=True)
+        return np.stack(images).astype(np.int64), np.stack(truths)
+
+    swapped, truths = taken(swap=1)
+    filled, same_truths = taken(swap=1, fill=1)
+    np.testing.assert_array_equal(truths, same_truths)
+    plain, _ = taken()
+    subject, rest = truths == 255, truths == 0
+    assert np.abs(swapped - plain)[subject].mean() < 3 < 10 < np.abs(swapped - plain)[rest].mean()
+    assert np.abs(filled - plain)[subject].mean() > 10
 
 
 def test_a_picture_taken_twice_in_an_epoch_varies(pairs: tuple[Pair, ...]) -> None:

@@ -377,6 +377,22 @@ def test_the_remover_needs_no_settings(checkpoints: dict[str, Path], tmp_path: P
     assert "bgremove.validation_iou" not in stored_facts and stored_facts["bgremove.weights"] == "float32"
 
 
+def test_a_sharper_matte_has_its_border_in_the_same_place(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    path, size = checkpoints["lite"], 96
+    [image] = pictures(size, 1)
+    alphas = []
+    for sharpness in (1.0, 3.0):
+        out = tmp_path / f"{sharpness}.onnx"
+        params = ExportParams(size=size, sharpness=sharpness, colours=0, closer=0)
+        assert export(path, out, params).comparison.largest < 1e-4  # to PyTorch with the same factor
+        alphas.append(create_remover(f"onnx:{out}").predict_alpha(image).astype(np.float64))
+    logits = [np.log(alpha / (1 - alpha)) for alpha in alphas]
+    np.testing.assert_allclose(logits[1], 3 * logits[0], atol=1e-3)
+    assert logits[0].std() > 1e-3
+
+
 def test_integers_with_data_are_checked_with_it(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     data, said = write_data(tmp_path / "data"), list[str]()
     out = tmp_path / "x.onnx"
