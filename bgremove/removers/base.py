@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from bgremove.arrays import Alpha, Image, Trimap
-from bgremove.errors import DeviceError, OptionError
+from bgremove.errors import BGRemoveWarning, DeviceError, OptionError
 from bgremove.options import Params
+from bgremove.segments import Segments, SelectParams
 from bgremove.weights import Weights
 
 Device = Literal["auto", "cpu", "cuda"]
-Kind = Literal["classical", "network"]
+Kind = Literal["classical", "network", "detectron2"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class RemoverInfo:
         defaults: values of `params` that differ for this row (a network's input size, say).
         weights: the file it needs, or None.
         needs_file: True if the user must name a model file.
+        memory_gb: what it takes while it works, in gigabytes (10^9 bytes), where that is much.
     """
 
     name: str
@@ -38,6 +41,24 @@ class RemoverInfo:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     weights: Weights | None = None
     needs_file: bool = False
+    memory_gb: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A matte, and what else a remover knows of it.
+
+    Attributes:
+        alpha: (H, W) float32 in [0, 1].
+        grain: photo pixels per pixel of the prediction, at least 1; see :meth:`Remover.grain`.
+        segments: what the matte was joined from, from removers that find segments.
+        note: for the user, why there is nothing in it; may be empty.
+    """
+
+    alpha: Alpha
+    grain: float = 1.0
+    segments: Segments | None = None
+    note: str = ""
 
 
 class Remover(ABC):
@@ -77,6 +98,10 @@ class Remover(ABC):
         A picture without a subject gives zeros, never an error.
         """
 
+    def predict(self, image: Image) -> Prediction:
+        """:meth:`predict_alpha` and what else is known of it; removers that know more override this."""
+        return Prediction(self.predict_alpha(image), self.grain(*image.shape[:2]))
+
     def predict_alphas(self, frames: Iterable[Image]) -> Iterator[Alpha]:
         """Mattes of a video's frames, in order. Recurrent models override this."""
         return map(self.predict_alpha, frames)
@@ -96,3 +121,38 @@ class HintedRemover(Remover):
     @abstractmethod
     def predict_alpha(self, image: Image, hint: Trimap | None = None) -> Alpha:
         """As :meth:`Remover.predict_alpha`; `hint` has 255 on the subject, 0 on the background."""
+
+
+class SegmentRemover(Remover):
+    """A remover that finds things one by one, of which the user can choose."""
+
+    params: SelectParams
+
+    @abstractmethod
+    def find_segments(self, image: Image) -> Segments:
+        """What is in `image`: everything as sure as the settings ask for, chosen or not."""
+
+    def predict(self, image: Image) -> Prediction:
+        """The matte of the chosen segments, with the grain of the coarsest."""
+        return self.choose(self.find_segments(image))
+
+    def choose(self, found: Segments) -> Prediction:
+        """What the settings choose of what was found.
+
+        Raises:
+            OptionError: if they name a class that the model does not know.
+        """
+        chosen = found.select(self.params)
+        note = "" if chosen.items else found.why_nothing(self.params)
+        return Prediction(chosen.alpha(), chosen.grain, chosen, note)
+
+    def predict_alpha(self, image: Image) -> Alpha:
+        """Matte of the chosen segments; with nothing to choose from, zeros and a warning that says why."""
+        return warned(self.predict(image))
+
+
+def warned(prediction: Prediction) -> Alpha:
+    """The matte, after a warning if there is a reason why nothing is in it."""
+    if prediction.note:
+        warnings.warn(f"the result is empty: {prediction.note}", BGRemoveWarning, stacklevel=3)
+    return prediction.alpha
