@@ -78,3 +78,33 @@ def subject_file(tmp_path: Path, disc: Example) -> Path:
 def noise() -> Callable[..., Image]:
     """Random pixels of a shape, the same at every call."""
     return lambda *shape: np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+WITHOUT_DETECTRON2 = "Detectron2 is not here; bgremove setup detectron2 puts it in place"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "detectron2: runs the real Detectron2, where it is set up")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests of the real Detectron2 are skipped where it is not: it needs 5 GB of PyTorch's other build."""
+    if item.get_closest_marker("detectron2"):
+        from bgremove.detectron2_source import detectron2_path
+
+        if detectron2_path() is None:
+            pytest.skip(WITHOUT_DETECTRON2)
+
+
+def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
+    """These are counted apart: any other skipped test counts as a failure in ``.ci/run``."""
+    if report.skipped and "detectron2" in report.keywords and WITHOUT_DETECTRON2 in str(report.longrepr):
+        return "without Detectron2", "s", "SKIPPED"
+    return None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    left_out = terminalreporter.stats.get("without Detectron2", [])
+    if left_out:
+        terminalreporter.write_line(f"{len(left_out)} tests were not run: {WITHOUT_DETECTRON2}")
