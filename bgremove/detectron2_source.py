@@ -377,10 +377,11 @@ def _install_missing(say: Callable[[str], None], quiet: bool) -> tuple[str, ...]
             f"this Python has no pip, and Detectron2 needs packages; install them in your way, and run this "
             f"again: {asked}"
         )
+    say(f"installing {', '.join(wanted)}, and what these need, with pip")
     before = _packages()
     with (
         tempfile.TemporaryDirectory() as folder,
-        console.Progress(1, f"installing {', '.join(wanted)}", quiet=quiet),
+        console.Progress(1, "installing", quiet=quiet),
     ):
         constraints = Path(folder) / "constraints.txt"
         constraints.write_text("".join(f"{name}=={version}\n" for name, version in before.items()))
