@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import html
 import os
-import re
 import time
 import traceback
 import warnings
@@ -21,31 +18,23 @@ from bgremove.compositing import Pixels
 from bgremove.errors import BGRemoveError, BGRemoveWarning, ImageError, OptionError
 from bgremove.foreground import ForegroundParams
 from bgremove.io import WriteParams, make_folder, write_bytes
-from bgremove.options import Params, split_settings
+from bgremove.options import split_settings
 from bgremove.pipeline import Cut, OutputParams, Settings
 from bgremove.refine import RefineParams
-from bgremove.registry import full_name, remover_info
+from bgremove.registry import full_name
 from bgremove.removers.base import Device, RemoverInfo
 from bgremove.segments import SelectParams
 from bgremove.widgets import views
 from bgremove.widgets.backdrop import Backdrop
 from bgremove.widgets.bench import Bench, Result, result_of
 from bgremove.widgets.chooser import Chooser
-from bgremove.widgets.fields import Field, Form, folded, style_sheet
+from bgremove.widgets.fields import Field, Form, folded
 from bgremove.widgets.legend import Legend
 from bgremove.widgets.lines import command_line, python_line
+from bgremove.widgets.panel import VIEWS, Panel, show_if
 from bgremove.widgets.photos import Photo, Photos, on_colab, photos_of
-from bgremove.widgets.style import ERROR, NOTE, STYLE, message
-
-VIEWS = {
-    "compare": "Before | after",
-    "result": "Result",
-    "steps": "Step by step",
-    "found": "Found",
-    "alpha": "Alpha",
-    "trimap": "Trimap",
-}
-"""The views and their titles; ``found`` only for models that find segments."""
+from bgremove.widgets.style import ERROR, NOTE, message
+from bgremove.widgets.words import Listener, facts, file_name, free_path, link, sentence_of
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "detectron2": {
@@ -70,7 +59,7 @@ class App:
         photos: what there is to work on.
         chooser, backdrop: the choice of a model, and of a background.
         run_button, run_all_button, save_button, download_button: what they say.
-        photo_choice, view_buttons: which photo, and which view of it.
+        photo_choice, model_choice, background_choice, colour_choice, view_buttons: what is chosen.
         view: the HTML that shows the picture.
         widget: all of it.
         result: pixels of the current photo's result, of the photo's own size; None before there is one.
@@ -102,7 +91,14 @@ class App:
         self.colours = Form(ForegroundParams, labels=labels)
         self.output = Form(OutputParams, names=["output", "crop", "padding", "size"], labels=labels)
         self.file = Form(WriteParams, labels=labels)
-        self._build(show)
+        self.panel = Panel(show)
+        self.photo_choice, self.model_choice = self.panel.photo, chooser.choice
+        self.run_button, self.run_all_button = self.panel.run, self.panel.run_all
+        self.save_button, self.download_button = self.panel.save, self.panel.download
+        self.view_buttons, self.view = self.panel.views, self.panel.view
+        self.background_choice, self.colour_choice = backdrop.kind, backdrop.colour
+        self.legend = Legend(self._segments_clicked)
+        self.widget = self._arranged()
         self._start(preset, values)
         self._listen()
         self._photos_changed()
@@ -112,7 +108,7 @@ class App:
     @property
     def photo(self) -> Photo | None:
         """The photo that is shown."""
-        return cast("Photo | None", self.photo_choice.value)
+        return cast("Photo | None", self.panel.photo.value)
 
     @property
     def result(self) -> Pixels | None:
@@ -149,7 +145,7 @@ class App:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        display(self.widget)
+        display(self.widget)  # type: ignore[no-untyped-call, unused-ignore]
 
     # What it does ----------------------------------------------------------------------------------
 
@@ -161,7 +157,7 @@ class App:
             if not todo:
                 raise ImageError("there is no photo yet; upload one")
             for number, photo in enumerate(todo):
-                self._say(100 * number // len(todo), f"{photo.name}")
+                self.panel.say(photo.name, 100 * number // len(todo))
                 if everything:
                     self._show_photo(photo)
                     settings = self.settings()  # a photo can have its own choice of segments
@@ -179,24 +175,24 @@ class App:
         with self._working():
             photo = self._done()
             made = self._made[photo]
-            data, name = made.encoded(), _file_name(photo, made)
+            data, name = made.encoded(), file_name(photo, made.output, made.settings.write.format)
             files = on_colab()
             if files is not None or len(data) > _LARGEST_LINK:
                 path = self._save(photo)
                 if files is not None:
                     files.download(str(path))
             else:
-                self._note(_link(data, name))
+                self.panel.tell_html(link(data, name))
 
     def _work(self, photo: Photo, settings: Settings, device: Device) -> None:
         begun = time.perf_counter()
-        subject = self._bench.cut(photo, settings, device, lambda text: self._say(None, text))
+        subject = self._bench.cut(photo, settings, device, self.panel.say)
         work = self._bench.work(photo)
         self._made = {photo: result_of(subject, settings, work.metadata)}
         seconds = time.perf_counter() - begun
         self._show(photo, subject)
         notes = [*work.notes, self._bench.remover(settings, device).note]
-        self._told.value = _facts(photo, subject, settings, seconds, notes)
+        self.panel.facts.value = facts(photo, subject, settings, seconds, notes)
         self.chooser.refresh()
 
     def _update(self) -> None:
@@ -219,10 +215,10 @@ class App:
         made = self._made[photo]
         data = made.encoded()
         make_folder(self._folder)
-        path = _free(self._folder / _file_name(photo, made))
+        path = free_path(self._folder / file_name(photo, made.output, made.settings.write.format))
         write_bytes(path, data)
         height, width = made.pixels.shape[:2]
-        self._note(f"Saved {html.escape(str(path))}: {width} x {height} px, {len(data) / 1e6:.1f} MB")
+        self.panel.tell(f"Saved {path}: {width} x {height} px, {len(data) / 1e6:.1f} MB")
         return path
 
     def _done(self) -> Photo:
@@ -239,11 +235,11 @@ class App:
         self._made, self._chosen = {}, {}
         self._bench.forget()
         with self._silently():
-            self.photo_choice.options = [(Path(photo.name).name, photo) for photo in items]
-            self.photo_choice.value = items[0] if items else None
+            self.panel.photo.options = [(Path(photo.name).name, photo) for photo in items]
+            self.panel.photo.value = items[0] if items else None
         several = len(items) > 1
-        self._photo_row.layout.display = None if several else "none"
-        self.run_all_button.layout.display = None if several else "none"
+        show_if(self.panel.photo, several)
+        show_if(self.panel.run_all, several)
         self._photo_changed()
 
     def _photo_changed(self) -> None:
@@ -253,7 +249,7 @@ class App:
         self._made = {}
         self._tell_lines()
         if self.photo is None:
-            self.view.value = message("Upload a photo to begin.", NOTE)
+            self.panel.view.value = message("Upload a photo to begin.", NOTE)
             return
         with self._working():
             settings, device = self.settings(), self.chooser.where
@@ -261,12 +257,14 @@ class App:
                 self._work(self.photo, settings, device)
             else:
                 self.legend.show(None, None)
-                self._told.value = ""
-                self.view.value = views.single(self._bench.work(self.photo).frame.image, self.photo.name)
+                self.panel.facts.value = ""
+                self.panel.view.value = views.single(
+                    self._bench.work(self.photo).frame.image, self.photo.name
+                )
 
     def _show_photo(self, photo: Photo) -> None:
         with self._silently():
-            self.photo_choice.value = photo
+            self.panel.photo.value = photo
 
     def _model_changed(self) -> None:
         self._place_form()
@@ -288,7 +286,7 @@ class App:
         if self._is_quick(self.photo):
             self._later()
         else:
-            self._note("The settings have changed: press Run.")
+            self.panel.tell("The settings have changed: press Run.")
 
     def _segments_clicked(self, chosen: tuple[int, ...]) -> None:
         if self.photo is not None:
@@ -315,56 +313,13 @@ class App:
 
     # What it looks like ----------------------------------------------------------------------------
 
-    def _build(self, show: Sequence[str]) -> None:
-        line = {"width": "auto"}
-        self.photo_choice = w.Dropdown(
-            description="Photo", layout={"width": "auto", "margin": "2px 8px 2px 2px"}
-        )
-        self.photo_choice.style.description_width = "64px"
-        self._photo_row = w.VBox([self.photo_choice])
-        self.preset_choice = w.Dropdown(description="Preset", layout=self.photo_choice.layout)
-        self.preset_choice.style.description_width = "64px"
-        self.run_button = w.Button(description="Run", icon="play", button_style="primary")
-        self.run_button.add_class("bgremove-run")
-        self.run_all_button = w.Button(description="Run and save all", layout=line)
-        self.save_button = w.Button(description="Save", icon="save", layout=line)
-        self.download_button = w.Button(description="Download", icon="download", layout=line)
-        self.view_buttons = w.ToggleButtons(options=[(VIEWS[one], one) for one in show], value=show[0])
-        self.view_buttons.style.button_width = "auto"
-        self._progress = w.IntProgress(layout={"width": "160px", "visibility": "hidden"})
-        self._phase, self._problem, self._told, self._lines, self.view = (w.HTML() for _ in range(5))
-        self._phase.add_class("bgremove-status")
-        self.legend = Legend(self._segments_clicked)
-        self._form_box = w.VBox()
-        left = w.VBox(
-            [
-                _headed("Photo", self.photos.widget, self._photo_row),
-                _headed("Model", self.chooser.widget, self.preset_choice, self._form_box),
-                _headed("Background", self.backdrop.widget),
-                folded("Refinement and edges", w.VBox([self.refine.widget, self.colours.widget])),
-                folded("Result and file", w.VBox([self.output.widget, self.file.widget])),
-            ],
-            layout={"flex": "0 1 390px", "min_width": "300px", "padding": "0 12px 0 0"},
-        )
-        buttons = [self.run_button, self.save_button, self.download_button, self.run_all_button]
-        right = w.VBox(
-            [
-                w.HBox(
-                    [*buttons, self._progress, self._phase],
-                    layout={"flex_flow": "row wrap", "align_items": "center"},
-                ),
-                self._problem,
-                self.view_buttons,
-                self.view,
-                self._told,
-                self.legend.widget,
-                folded("The same in Python and on the command line", self._lines),
-            ],
-            layout={"flex": "1 1 440px", "min_width": "300px"},
-        )
-        body = w.HBox([left, right], layout={"flex_flow": "row wrap", "align_items": "flex-start"})
-        self.widget = w.VBox([style_sheet(), body])
-        self.widget.add_class(STYLE)
+    def _arranged(self) -> Any:
+        folds = [
+            folded("Refinement and edges", w.VBox([self.refine.widget, self.colours.widget])),
+            folded("Result and file", w.VBox([self.output.widget, self.file.widget])),
+        ]
+        parts = self.photos.widget, self.chooser.widget, self.backdrop.widget
+        return self.panel.arrange(*parts, folds, self.legend.widget)
 
     def _start(self, preset: str | None, values: Mapping[str, Any]) -> None:
         """Set the fields to what the call says."""
@@ -405,13 +360,13 @@ class App:
         self.chooser.on_change(self._model_changed)
         for one in (self.backdrop, self.refine, self.colours, self.output, self.file):
             one.on_change(self._settings_changed)
-        self.photo_choice.observe(lambda _: self._photo_changed(), names="value")
-        self.view_buttons.observe(lambda _: self._view_changed(), names="value")
-        self.preset_choice.observe(self._preset_chosen, names="value")
-        self.run_button.on_click(lambda _: self.run())
-        self.run_all_button.on_click(lambda _: self.run(save=True, everything=True))
-        self.save_button.on_click(lambda _: self.save())
-        self.download_button.on_click(lambda _: self.download())
+        self.panel.photo.observe(lambda _: self._photo_changed(), names="value")
+        self.panel.views.observe(lambda _: self._view_changed(), names="value")
+        self.panel.preset.observe(self._preset_chosen, names="value")
+        self.panel.run.on_click(lambda _: self.run())
+        self.panel.run_all.on_click(lambda _: self.run(save=True, everything=True))
+        self.panel.save.on_click(lambda _: self.save())
+        self.panel.download.on_click(lambda _: self.download())
 
     def _preset_chosen(self, change: Mapping[str, Any]) -> None:
         if not self._silent and change["new"]:
@@ -436,32 +391,37 @@ class App:
     def _place_form(self) -> None:
         """Show the settings of the chosen model, opened if it is a model to play with."""
         info = self.chooser.info
-        fold = folded(f"Settings of {info.name}", self.remover_form.widget, opened=info.kind == "classical")
-        _close(self._form_box.children)
-        self._form_box.children = [fold]
+        self.panel.place(
+            f"Settings of {info.name}",
+            self.remover_form.widget,
+            self.chooser.device,
+            opened=info.kind == "classical",
+        )
+        self.panel.offer_views(found=issubclass(info.params, SelectParams))
         names = list(PRESETS.get(info.kind, {}))
         with self._silently():
-            self.preset_choice.options = [("as chosen", ""), *((one.replace("-", " "), one) for one in names)]
-        self.preset_choice.layout.display = None if names else "none"
+            self.panel.preset.options = [("as chosen", ""), *((one.replace("-", " "), one) for one in names)]
+            self.panel.preset.value = ""
+        show_if(self.panel.preset, bool(names))
 
     def _show(self, photo: Photo, subject: Cut) -> None:
         """The chosen view of a result."""
         work, made = self._bench.work(photo), self._made[photo]
         self.legend.show(work.segments, subject.segments)
-        match self.view_buttons.value:
+        match self.panel.views.value:
             case "compare":
                 over = made.settings.background.under(subject.image, subject.foreground, subject.alpha)
-                self.view.value = views.before_after(subject.image, over)
+                self.panel.view.value = views.before_after(subject.image, over)
             case "found" if work.segments is not None:
                 picture = views.overlay(work.frame.image, work.segments, subject.segments)
-                self.view.value = views.single(picture, "Found")
+                self.panel.view.value = views.single(picture, "Found")
             case "steps":
                 remover = self._bench.remover(made.settings, self.chooser.where)
-                self.view.value = views.gallery(views.steps_of(work, subject, remover, made.pixels))
+                self.panel.view.value = views.gallery(views.steps_of(work, subject, remover, made.pixels))
             case "alpha" | "trimap" as name:
-                self.view.value = views.single(views.one_of(subject, name), name)
+                self.panel.view.value = views.single(views.one_of(subject, name), name)
             case _:
-                self.view.value = views.single(made.pixels, "Result")
+                self.panel.view.value = views.single(made.pixels, "Result")
 
     # Words -----------------------------------------------------------------------------------------
 
@@ -478,18 +438,26 @@ class App:
         return self.backdrop.values | values
 
     def _tell_lines(self) -> None:
+        name = self.photo.name if self.photo else "photo.jpg"
         try:
             values = self._values()
             if self.chooser.where != "auto":
                 values["device"] = self.chooser.where
-            model = self.chooser.model
+            model, to = self.chooser.model, self._sample_target()
         except BGRemoveError:
             return  # said where the form says what is wrong
         model = "auto" if model == full_name("auto") else model
-        name = self.photo.name if self.photo else "photo.jpg"
-        self.python_line = python_line(name, model, values)
-        self.command_line = command_line(name, model, values)
-        self._lines.value = views.code(f"import bgremove\n{self.python_line}") + views.code(self.command_line)
+        self.python_line = python_line(name, model, values, to)
+        self.command_line = command_line(name, model, values, to)
+        both = f"import bgremove\n{self.python_line}", self.command_line
+        self.panel.lines.value = "".join(map(views.code, both))
+
+    def _sample_target(self) -> str:
+        """Where the lines write a sample's result, which would else land in the package; empty for others."""
+        if self.photo is None or not self.photo.sample:
+            return ""
+        settings = self.settings()
+        return file_name(self.photo, settings.outputs[0], settings.write.format)
 
     def _check(self) -> None:
         """Say what is wrong with the settings, if anything is."""
@@ -501,38 +469,24 @@ class App:
 
     def _tell(self, error: str) -> None:
         self.error = error
-        self._problem.value = message(error, ERROR)
-
-    def _note(self, content: str) -> None:
-        self._problem.value = f'<div class="{NOTE}">{content}</div>'
-
-    def _say(self, percent: int | None, text: str = "") -> None:
-        """What is being done now, and how far it is."""
-        if percent is not None:
-            self._progress.value = percent
-        self._phase.value = f"<span>{html.escape(text)}</span>"
+        self.panel.tell(error, ERROR)
 
     @contextmanager
     def _working(self) -> Iterator[None]:
         """Show that work goes on; whatever goes wrong becomes a sentence in the form."""
-        buttons = (self.run_button, self.run_all_button, self.save_button, self.download_button)
         self._tell("")
-        self._progress.layout.visibility = "visible"
-        for button in buttons:
-            button.disabled = True
+        self.panel.work(True)
+        listener = Listener(lambda percent, text: self.panel.say(text, percent))
         try:
-            with warnings.catch_warnings(), redirect_stderr(cast(TextIO, _Listener(self._say))):
+            with warnings.catch_warnings(), redirect_stderr(cast(TextIO, listener)):
                 warnings.simplefilter("ignore", BGRemoveWarning)  # their sentences are in the notes
                 yield
         except Exception as error:
             if os.environ.get("BGREMOVE_DEBUG"):
                 traceback.print_exc()
-            self._tell(_sentence(error))
+            self._tell(sentence_of(error))
         finally:
-            for button in buttons:
-                button.disabled = False
-            self._progress.layout.visibility = "hidden"
-            self._say(0)
+            self.panel.work(False)
 
     @contextmanager
     def _silently(self) -> Iterator[None]:
@@ -581,8 +535,6 @@ def app(
     if not isinstance(photos, Photos):
         photos = Photos(() if photos is None else photos_of(photos))
     chooser, backdrop = Chooser(model, models, device), Backdrop(background)
-    if "found" in show and not any(issubclass(row.params, SelectParams) for row in chooser.rows):
-        show = [one for one in show if one != "found"] or ["result"]
     return App(
         photos,
         chooser,
@@ -593,74 +545,3 @@ def app(
         labels=labels or {},
         values=values,
     )
-
-
-class _Listener:
-    """In place of stderr: what a download's progress bar says becomes the form's."""
-
-    def __init__(self, say: Any) -> None:
-        self._say = say
-
-    def write(self, text: str) -> int:
-        found = re.search(r"(.*?):?\s*(\d+)%", text)
-        if found:
-            self._say(int(found[2]), f"Downloading {found[1].strip()}")
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing is kept."""
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, BGRemoveError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "there is not enough memory for this; take a smaller photo or another model"
-    return f"this should not have happened, please report it: {type(error).__name__}: {error}"
-
-
-def _facts(photo: Photo, subject: Cut, settings: Settings, seconds: float, notes: Sequence[str]) -> str:
-    """What there is to say of a result."""
-    height, width = subject.alpha.shape
-    if subject.empty:
-        why = subject.note or f"the model {settings.model} found no subject; try another model"
-        return message(f"{photo.name}: the result is empty: {why}", NOTE)
-    share = f"{float(subject.alpha.mean()):.0%} of it is subject"
-    facts = [
-        f"{Path(photo.name).name}, {width} x {height} px, {share}, {seconds:.2f} s",
-        *(note[:1].upper() + note[1:] for note in notes if note),
-    ]
-    return f'<div class="bgremove-hint">{html.escape(". ".join(facts))}</div>'
-
-
-def _file_name(photo: Photo, made: Result) -> str:
-    return f"{photo.stem}_{made.output}{made.extension}"
-
-
-def _free(path: Path) -> Path:
-    """`path`, or with a number if there is such a file."""
-    number = 1
-    found = path
-    while found.exists():
-        number += 1
-        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return found
-
-
-def _link(data: bytes, name: str) -> str:
-    shown = html.escape(name, quote=True)
-    address = f"data:application/octet-stream;base64,{base64.b64encode(data).decode()}"
-    return f'Ready: <a class="bgremove-link" download="{shown}" href="{address}">{shown}</a> ({len(data) / 1e6:.1f} MB)'
-
-
-def _headed(title: str, *parts: Any) -> Any:
-    """Parts under a heading."""
-    return w.VBox([w.HTML(f'<div class="bgremove-head">{title}</div>'), *parts])
-
-
-def _close(widgets: Sequence[Any]) -> None:
-    """Free widgets that hold others which are still needed."""
-    for one in widgets:
-        one.children = ()
-        one.layout.close()
-        one.close()

@@ -21,7 +21,7 @@ class Backdrop:
     """Buttons for the kinds of background, and the controls of the chosen one.
 
     Attributes:
-        kind, colour: the controls; ``kind.value`` is one of ``transparent``, ``colour``, ``picture``, ``blur``.
+        kind, colour: the controls; the kinds are ``transparent``, ``colour``, ``picture`` and ``blur``.
         widget: all of it.
     """
 

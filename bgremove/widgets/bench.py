@@ -47,9 +47,9 @@ class Work:
     @property
     def nbytes(self) -> int:
         """About how much memory it holds."""
-        height, width = self.frame.image.shape[:2]
+        pixels = int(self.frame.image.size) // 3
         found = self.segments
-        return height * width * (20 + (0 if found is None else len(found.items)))
+        return pixels * (20 + (0 if found is None else len(found.items)))
 
     @property
     def segments(self) -> Segments | None:
@@ -170,11 +170,6 @@ class Result:
     output: Output
     settings: Settings
     metadata: Metadata
-
-    @property
-    def extension(self) -> str:
-        """Of its file, ``.png``."""
-        return output_format(None, self.settings.write.format).extensions[0]
 
     def encoded(self) -> bytes:
         """The file's content, as the command line writes it.

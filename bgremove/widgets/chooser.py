@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import cast, get_args
 
 import ipywidgets as w
 
@@ -27,7 +27,8 @@ class Chooser:
     Attributes:
         rows: the removers on offer.
         choice: the menu of names.
-        widget: all of it.
+        device: the menu of devices, which stands with the model's settings.
+        widget: all the rest.
     """
 
     def __init__(self, model: str, models: str | Sequence[str] | None, device: Device) -> None:
@@ -53,7 +54,7 @@ class Chooser:
         self.choice.observe(lambda _: self._changed(), names="value")
         for one in (self.own, self.device):
             one.observe(lambda _: self._changed(), names="value")
-        self.widget = w.VBox([self.kind, self.choice, self.own, self._told, self.device])
+        self.widget = w.VBox([self.kind, self.choice, self.own, self._told])
 
     @property
     def info(self) -> RemoverInfo:
@@ -76,7 +77,7 @@ class Chooser:
     @property
     def where(self) -> Device:
         """The chosen device; ``auto`` for what runs on the CPU only."""
-        return "auto" if self.info.kind == "classical" else self.device.value  # type: ignore[no-any-return]
+        return "auto" if self.info.kind == "classical" else cast(Device, self.device.value)
 
     def select(self, name: str) -> None:
         """Choose the remover `name`."""

@@ -159,7 +159,7 @@ class Form:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        display(self.widget)
+        display(self.widget)  # type: ignore[no-untyped-call, unused-ignore]
 
     def _kept_apart(self, name: str) -> dict[str, Any]:
         """The row's own defaults that the preset says nothing about."""

@@ -7,22 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def python_line(photo: str, model: str, values: Mapping[str, Any]) -> str:
+def python_line(photo: str, model: str, values: Mapping[str, Any], to: str = "") -> str:
     """``bgremove.remove('photo.jpg', 'contour', canny_low=15)``.
 
     Args:
         photo: the file's name.
         model: the remover's.
         values: settings that differ from the defaults, and ``device``.
+        to: where the result goes, if not beside the photo.
     """
     arguments = [repr(photo)] + ([] if model == "auto" else [repr(model)])
     arguments += [f"{name}={_shown(value)!r}" for name, value in values.items()]
+    arguments += [f"to={to!r}"] if to else []
     return f"bgremove.remove({', '.join(arguments)})"
 
 
-def command_line(photo: str, model: str, values: Mapping[str, Any]) -> str:
+def command_line(photo: str, model: str, values: Mapping[str, Any], to: str = "") -> str:
     """``bgremove remove photo.jpg --model contour --canny-low 15``, for a POSIX shell."""
     words = ["bgremove", "remove", f"./{photo}" if photo.startswith("-") else photo]
+    words += ["--out", to] if to else []
     words += [] if model == "auto" else ["--model", model]
     for name, value in values.items():
         flag = name.replace("_", "-")

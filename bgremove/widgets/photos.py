@@ -27,10 +27,12 @@ class Photo:
     Attributes:
         name: a file's path as given, or the uploaded file's name.
         source: what :func:`bgremove.io.open_picture` takes.
+        sample: True for what comes with the package.
     """
 
     name: str
     source: Source = field(repr=False)
+    sample: bool = False
 
     @property
     def stem(self) -> str:
@@ -66,7 +68,7 @@ def photos_of(*sources: Any) -> tuple[Photo, ...]:
 def sample_photos() -> tuple[Photo, ...]:
     """The photographs that come with the package."""
     paths = [sample_path(f"{sample.name}.jpg") for sample in SAMPLES]
-    return tuple(Photo(path.name, path) for path in paths)
+    return tuple(Photo(str(path), path, sample=True) for path in paths)
 
 
 class Photos:
@@ -107,7 +109,7 @@ class Photos:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        display(self.widget)
+        display(self.widget)  # type: ignore[no-untyped-call, unused-ignore]
 
     def _button(self) -> Any:
         title = f"Upload {self._what}"

@@ -12,7 +12,7 @@ NOTE = "bgremove-note"
 # Only shades of the page's own text colour, and half-transparent greys: both themes are served by one sheet.
 CSS = """
 .bgremove-app {font-size: 13px}
-.bgremove-app .widget-html-content, .bgremove-app .jupyter-widgets {color: inherit}
+.bgremove-app .widget-html-content {color: inherit}
 .bgremove-help {margin: 0 !important; height: auto !important}
 .bgremove-help .widget-html-content {line-height: 1.35}
 .bgremove-help .widget-html-content > div {font-size: 11.5px; opacity: .68; padding: 0 8px 6px 4px}
@@ -35,7 +35,7 @@ CSS = """
 .bgremove-tag {position: absolute; left: 8px; bottom: 8px; padding: 3px 8px; border-radius: 3px;
   background: rgba(0,0,0,.6); color: #fff; font-size: 11px; line-height: 1.3}
 .bgremove-right {left: auto; right: 8px}
-.bgremove-steps {display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 12px;
+.bgremove-steps {display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 12px;
   margin: 4px 0}
 .bgremove-steps figure {margin: 0; min-width: 0}
 .bgremove-steps img {width: 100%; height: auto; border-radius: 4px; display: block}
@@ -44,8 +44,8 @@ CSS = """
   line-height: 20px; text-align: center; text-shadow: 0 0 2px #000}
 .bgremove-code {display: flex; gap: 8px; align-items: flex-start; background: rgba(127,127,127,.14);
   border-radius: 4px; padding: 8px 10px; margin: 4px 0}
-.bgremove-code code {flex: 1; white-space: pre-wrap; word-break: break-word; user-select: all; font-size: 12px;
-  line-height: 1.45; background: none; color: inherit}
+.bgremove-code code {flex: 1; white-space: pre-wrap; word-break: break-word; user-select: all;
+  font-size: 12px;  line-height: 1.45; background: none; color: inherit}
 .bgremove-code button {font-size: 11px; color: inherit; background: rgba(127,127,127,.2); border: 0;
   border-radius: 3px; padding: 2px 8px; cursor: pointer}
 .bgremove-link {text-decoration: underline; color: inherit; font-weight: 600}

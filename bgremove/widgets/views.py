@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont
 
-from bgremove.arrays import Image
+from bgremove.arrays import Alpha, Image
 from bgremove.compositing import Pixels, alpha_to_bytes, checkerboard, composite, limit_size
 from bgremove.pipeline import Cut
 from bgremove.removers.base import Remover
@@ -44,7 +44,8 @@ def small(pixels: Pixels, side: int = LARGE) -> Image:
         return shown
     height, width = shown.shape[:2]
     board = checkerboard(height, width, max(6, max(height, width) // 50))
-    return composite(np.ascontiguousarray(shown[..., :3]), board, shown[..., 3].astype(np.float32) / 255)
+    opacity = cast(Alpha, shown[..., 3].astype(np.float32) / np.float32(255))
+    return composite(np.ascontiguousarray(shown[..., :3]), board, opacity)
 
 
 def data_uri(image: Image, quality: int = 88) -> str:
