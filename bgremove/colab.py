@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     import requests
 
     from bgremove.widgets import App, Photos
+    from bgremove.widgets.photos import Photo
 
 MAX_DOWNLOAD = 100 * 10**6
 """A picture from the web may have so many bytes."""
 
 _DRIVE = "/content/drive"
 _SHEET, _PANEL = 1500, 480  # pixels: a figure's width, and the longest side of a picture in it
+_THUMBNAIL = "240"
 _UNTIMED = "256"  # the size of the picture that is cut out before the clock runs
 
 
@@ -66,10 +68,8 @@ def set_up(*, detectron2: bool = True) -> None:
     gpu = gpu_name()
     print(f"bgremove {__version__}, Python {platform.python_version()}, {gpu or 'no GPU'}")
     if not gpu:
-        print(
-            "All of it works without a GPU, Detectron2 in seconds instead of tenths of a second. For a GPU "
-            "click Runtime > Change runtime type > T4 GPU > Save, and run this cell again."
-        )
+        print("All of it works without a GPU, too; Detectron2 then takes seconds, not tenths of a second.")
+        print("For a GPU, click Runtime > Change runtime type > T4 GPU > Save, and run this cell again.")
     if detectron2:
         _run("Detectron2", "-m", "bgremove", "setup", "detectron2")
         importlib.invalidate_caches()  # packages may have come
@@ -102,7 +102,7 @@ def _run(what: str, *arguments: str) -> None:
 
 
 def choose_photos(url: str = "") -> Photos:
-    """Photos for all that follows: from the web, uploaded, or else the package's samples.
+    """Photos for all that follows: from the web, uploaded, or else the package's samples. They are shown.
 
     On Colab its upload is shown, and cancelling it takes the samples; elsewhere there is a button.
 
@@ -118,8 +118,21 @@ def choose_photos(url: str = "") -> Photos:
             found.append(Photo(_name_of(address), download(address)))
     if url.split() and not found:
         print("These are the sample photographs instead.")
-        return upload(*_samples())
-    return upload(*found)
+        found += _samples()
+    photos = upload(*found)
+    display = _display_module().display
+    display(photos.widget)
+    shown = display(_gallery(photos), display_id=True)
+    photos.on_change(lambda: shown and shown.update(_gallery(photos)))
+    return photos
+
+
+def first(photos: Photos) -> Image:
+    """The first photo that can be read: (H, W, 3) uint8 RGB."""
+    for photo in (*photos.items, *_samples()):
+        with _skipping(photo.name):
+            return photo.read()[0].image
+    raise AssertionError("the samples can be read")
 
 
 def choose_background(kind: str, colour: str = "255,255,255", url: str = "") -> Any:
@@ -200,10 +213,22 @@ def _background_picture(url: str) -> Any:
     return sample_path("stars.jpg")
 
 
-def _samples() -> Sequence[Any]:
+def _samples() -> Sequence[Photo]:
     from bgremove.widgets.photos import sample_photos
 
     return sample_photos()
+
+
+def _gallery(photos: Photos, most: int = 6) -> Any:
+    """The first few photos, side by side; text if there are more, or none."""
+    row = []
+    for photo in photos.items[:most]:
+        with _skipping(photo.name):
+            row.append((PurePosixPath(photo.name).name, limit_size(photo.read()[0].image, _THUMBNAIL)))
+    more = len(photos.items) - most
+    if more > 0:
+        print(f"and {more} more")
+    return _figure([row]) if row else "no photos"
 
 
 def _name_of(url: str) -> str:
@@ -337,15 +362,20 @@ def _figure(rows: Sequence[Sequence[tuple[str, Image]]]) -> Any:
 
     from PIL import Image as PILImage
 
-    try:
-        display = importlib.import_module("IPython.display")
-    except ImportError as error:
-        raise MissingExtraError('figures need a notebook: pip install "bgremove[notebook]"') from error
     widest = max(sum(one.shape[1] / one.shape[0] for _, one in row) for row in rows)
-    sheet = contact_sheet(rows, width=min(_SHEET, round(widest * _PANEL)))
+    height = max(one.shape[0] for row in rows for _, one in row)
+    sheet = contact_sheet(rows, width=min(_SHEET, round(widest * height)))
     file = io.BytesIO()
     PILImage.fromarray(sheet).save(file, "JPEG", quality=90)
-    return display.Image(file.getvalue(), format="jpeg", width=min(sheet.shape[1], 1100))
+    # Fewer points than pixels: sharp on a fine screen, too.
+    return _display_module().Image(file.getvalue(), format="jpeg", width=round(sheet.shape[1] * 0.73))
+
+
+def _display_module() -> Any:
+    try:
+        return importlib.import_module("IPython.display")
+    except ImportError as error:
+        raise MissingExtraError('figures need a notebook: pip install "bgremove[notebook]"') from error
 
 
 # Many photos -------------------------------------------------------------------------------------

@@ -25,12 +25,12 @@ NOWHERE = "http://127.0.0.1:9"
 CPU_SECONDS = 120  # of the whole notebook
 
 FACTS = """
-import ipywidgets, json
+import ipywidgets, json, pathlib
 facts = {
     "ipywidgets": ipywidgets.__version__,
-    "photos": [photo.name for photo in photos.items],
+    "photos": [pathlib.Path(photo.name).name for photo in photos.items],
     "background": background if isinstance(background, str) else type(background).__name__,
-    "cutout": list(cutout.shape),
+    "cutout": list(result.shape),
     "photo": list(photo.shape),
     "form": [form.error, list(form.result.shape)],
     "classical": [classical.error, list(classical.result.shape)],
@@ -142,7 +142,7 @@ def test_in_jupyter_everything_is_shown(jupyter: Run) -> None:
     assert int(jupyter.facts["ipywidgets"].split(".")[0]) >= 8
     for cell in ("photos", "form", "detectron2", "classical"):
         assert "application/vnd.jupyter.widget-view+json" in jupyter.kinds(cell), cell
-    for cell in ("one-line", "compare"):
+    for cell in ("photos", "one-line", "compare"):
         assert jupyter.kinds(cell) >= {"image/jpeg"}, cell
 
 
