@@ -58,6 +58,7 @@ class App:
     Attributes:
         photos: what there is to work on.
         chooser, backdrop: the choice of a model, and of a background.
+        bench: what does the work.
         run_button, run_all_button, save_button, download_button: what they say.
         photo_choice, model_choice, background_choice, colour_choice, view_buttons: what is chosen.
         view: the HTML that shows the picture.
@@ -80,11 +81,11 @@ class App:
         values: Mapping[str, Any],
     ) -> None:
         self.photos, self.chooser, self.backdrop = photos, chooser, backdrop
-        self._folder, self._labels, self._bench = folder, labels, Bench()
+        self._folder, self._labels, self.bench = folder, labels, Bench()
         self._chosen: dict[Photo, tuple[int, ...]] = {}  # segments, where they were clicked
         self._made: dict[Photo, Result] = {}  # the current photo's only
         self._timer: asyncio.TimerHandle | None = None
-        self._silent = False
+        self._silent = self._stale = False  # stale: the result is of other settings than the form's
         self.error = self.python_line = self.command_line = ""
         self._remover_forms: dict[Any, Form] = {}
         self.refine = Form(RefineParams, labels=labels)
@@ -186,12 +187,13 @@ class App:
 
     def _work(self, photo: Photo, settings: Settings, device: Device) -> None:
         begun = time.perf_counter()
-        subject = self._bench.cut(photo, settings, device, self.panel.say)
-        work = self._bench.work(photo)
+        subject = self.bench.cut(photo, settings, device, self.panel.say)
+        work = self.bench.work(photo)
         self._made = {photo: result_of(subject, settings, work.metadata)}
+        self._stale = False
         seconds = time.perf_counter() - begun
         self._show(photo, subject)
-        notes = [*work.notes, self._bench.remover(settings, device).note]
+        notes = [*work.notes, self.bench.remover(settings, device).note]
         self.panel.facts.value = facts(photo, subject, settings, seconds, notes)
         self.chooser.refresh()
 
@@ -209,7 +211,7 @@ class App:
             settings = self.settings()
         except BGRemoveError:
             return False
-        return self.chooser.info.name in _QUICK or self._bench.ready(photo, settings, self.chooser.where)
+        return self.chooser.info.name in _QUICK or self.bench.ready(photo, settings, self.chooser.where)
 
     def _save(self, photo: Photo) -> Path:
         made = self._made[photo]
@@ -226,6 +228,11 @@ class App:
         photo = self.photo
         if photo is None or photo not in self._made:
             raise OptionError("there is no result yet; press Run first")
+        if self._stale and not self._is_quick(photo):
+            self.settings()  # what is wrong with them says more
+            raise OptionError("the settings have changed since this result; press Run first")
+        if self._stale:
+            self._work(photo, self.settings(), self.chooser.where)
         return photo
 
     # What happens when something changes -----------------------------------------------------------
@@ -233,7 +240,7 @@ class App:
     def _photos_changed(self) -> None:
         items = self.photos.items
         self._made, self._chosen = {}, {}
-        self._bench.forget()
+        self.bench.forget()
         with self._silently():
             self.panel.photo.options = [(Path(photo.name).name, photo) for photo in items]
             self.panel.photo.value = items[0] if items else None
@@ -253,14 +260,12 @@ class App:
             return
         with self._working():
             settings, device = self.settings(), self.chooser.where
-            if self._bench.ready(self.photo, settings, device):
+            if self.bench.ready(self.photo, settings, device):
                 self._work(self.photo, settings, device)
             else:
                 self.legend.show(None, None)
                 self.panel.facts.value = ""
-                self.panel.view.value = views.single(
-                    self._bench.work(self.photo).frame.image, self.photo.name
-                )
+                self.panel.view.value = views.single(self.bench.work(self.photo).frame.image, self.photo.name)
 
     def _show_photo(self, photo: Photo) -> None:
         with self._silently():
@@ -281,6 +286,7 @@ class App:
             return
         self._tell_lines()
         self._check()
+        self._stale = True
         if self.photo is None or self.photo not in self._made or self.error:
             return
         if self._is_quick(self.photo):
@@ -298,7 +304,7 @@ class App:
         if photo is None or photo not in self._made:
             return
         with self._working():
-            self._show(photo, self._bench.cut(photo, self._made[photo].settings, self.chooser.where))
+            self._show(photo, self.bench.cut(photo, self._made[photo].settings, self.chooser.where))
 
     def _later(self) -> None:
         """Work when the changes have paused; at once where nothing can wait, as in a script."""
@@ -406,7 +412,7 @@ class App:
 
     def _show(self, photo: Photo, subject: Cut) -> None:
         """The chosen view of a result."""
-        work, made = self._bench.work(photo), self._made[photo]
+        work, made = self.bench.work(photo), self._made[photo]
         self.legend.show(work.segments, subject.segments)
         match self.panel.views.value:
             case "compare":
@@ -416,7 +422,7 @@ class App:
                 picture = views.overlay(work.frame.image, work.segments, subject.segments)
                 self.panel.view.value = views.single(picture, "Found")
             case "steps":
-                remover = self._bench.remover(made.settings, self.chooser.where)
+                remover = self.bench.remover(made.settings, self.chooser.where)
                 self.panel.view.value = views.gallery(views.steps_of(work, subject, remover, made.pixels))
             case "alpha" | "trimap" as name:
                 self.panel.view.value = views.single(views.one_of(subject, name), name)

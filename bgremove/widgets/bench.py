@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -93,9 +94,11 @@ class Bench:
             say(f"Loading {settings.model}")
             self._remover = key, settings.create_remover(device)
         remover = self._remover[1]
-        if remover.params != settings.remover:  # another choice of the same network's segments
+        if (
+            isinstance(remover, SegmentRemover) and remover.params != settings.remover
+        ):  # another choice of the same network's segments
             remover = copy.copy(remover)
-            remover.params = settings.remover
+            remover.params = cast(SelectParams, settings.remover)
         return remover
 
     def ready(self, photo: Photo, settings: Settings, device: Device) -> bool:

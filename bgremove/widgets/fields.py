@@ -14,7 +14,7 @@ from bgremove.errors import OptionError
 from bgremove.options import Params, Setting, settings
 from bgremove.widgets.style import CSS, ERROR, HELP, STYLE, message
 
-_LABEL = {"description_width": "128px"}
+_LABEL = {"description_width": "148px"}
 _WIDE = {"width": "auto", "margin": "2px 8px 0 2px"}
 _STEPS = 200  # of a slider, at least
 _DECADES = 3  # a range of that many powers of ten is easier on a logarithmic slider
@@ -256,6 +256,7 @@ def form(
         OptionError: if `defaults` are wrong.
     """
     made = Form(params, defaults, names, labels)
+    made.widget.layout.max_width = "620px"
     made.widget.children = (style_sheet(), *made.widget.children)
     return made
 

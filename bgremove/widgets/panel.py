@@ -52,14 +52,16 @@ class Panel:
 
     def arrange(self, photos: Any, chooser: Any, backdrop: Any, folds: Sequence[Any], legend: Any) -> Any:
         """All of it, with what others made: settings to the left, the picture to the right."""
+        first = _headed("Photo", photos, self.photo)
+        first.add_class("bgremove-first")
         left = w.VBox(
             [
-                _headed("Photo", photos, self.photo),
+                first,
                 _headed("Model", chooser, self.preset, self.form),
                 _headed("Background", backdrop),
                 _headed("More", *folds),
             ],
-            layout={"flex": "0 1 390px", "min_width": "300px", "padding": "0 14px 0 0"},
+            layout={"flex": "0 1 400px", "min_width": "300px", "padding": "0 14px 0 0"},
         )
         row = {"flex_flow": "row wrap", "align_items": "center"}
         right = w.VBox(
@@ -107,6 +109,11 @@ class Panel:
         for one in self.form.children:
             _free(one)
         self.form.children = [folded(title, w.VBox(parts), opened=opened)]
+
+    @property
+    def said(self) -> str:
+        """The HTML of the sentence above the picture."""
+        return str(self._problem.value)
 
     def work(self, begins: bool) -> None:
         """Show that work begins, or is over."""

@@ -85,9 +85,9 @@ class Photos:
         self._told = w.HTML()
         self._asked = w.Output()
         self.button = self._button()
-        self._clear = w.Button(description="Clear", tooltip="Forget the uploads", layout={"width": "64px"})
-        self._clear.on_click(lambda _: self.put(()))
-        line = w.HBox([self.button, self._clear, self._told], layout={"align_items": "center"})
+        self.clear = w.Button(description="Clear", tooltip="Forget the uploads", layout={"width": "64px"})
+        self.clear.on_click(lambda _: self.put(()))
+        line = w.HBox([self.button, self.clear, self._told], layout={"align_items": "center"})
         self.widget = w.VBox([line, self._asked] if on_colab() else [line])
         self._tell()
 
@@ -156,7 +156,7 @@ class Photos:
         count = len(self._items)
         none = "none yet; these are samples" if self._samples else "none yet"
         self._told.value = f"&nbsp;{count} here" if count else f"&nbsp;{none}"
-        self._clear.layout.display = None if count else "none"
+        self.clear.layout.display = None if count else "none"
 
 
 def upload(*sources: Any, samples: bool = True) -> Photos:

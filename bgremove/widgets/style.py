@@ -13,11 +13,14 @@ NOTE = "bgremove-note"
 CSS = """
 .bgremove-app {font-size: 13px}
 .bgremove-app .widget-html-content {color: inherit}
+.bgremove-app .widget-label {text-align: left}
+.bgremove-run {color: #fff !important}
 .bgremove-help {margin: 0 !important; height: auto !important}
 .bgremove-help .widget-html-content {line-height: 1.35}
-.bgremove-help .widget-html-content > div {font-size: 11.5px; opacity: .68; padding: 0 8px 6px 4px}
+.bgremove-help .widget-html-content > div {font-size: 11.5px; opacity: .68; padding: 0 8px 6px 2px}
 .bgremove-head {font-weight: 600; font-size: 13px; padding: 8px 0 2px 2px;
   border-top: 1px solid rgba(127,127,127,.3); margin-top: 6px}
+.bgremove-first .bgremove-head {border-top: 0; margin-top: 0; padding-top: 2px}
 .bgremove-hint, .bgremove-status {font-size: 12px; opacity: .75; line-height: 1.4}
 .bgremove-view {position: relative; max-width: 100%; line-height: 0; margin: 4px 0}
 .bgremove-view img {max-width: 100%; max-height: 640px; width: auto; height: auto; border-radius: 4px}

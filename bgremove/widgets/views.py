@@ -23,7 +23,7 @@ from bgremove.segments import Segments
 from bgremove.trimap import alpha_to_trimap
 from bgremove.widgets.bench import Work
 
-LARGE, SMALL = 1000, 460
+VIEW_SIDE, STEP_SIDE = 1000, 460
 """Longest side of a picture that is shown alone, and of one among others."""
 
 
@@ -35,7 +35,7 @@ class Step(NamedTuple):
     picture: Pixels
 
 
-def small(pixels: Pixels, side: int = LARGE) -> Image:
+def small(pixels: Pixels, side: int = VIEW_SIDE) -> Image:
     """A copy to be shown: RGB, no side longer than `side`; a chequered ground where it is see-through."""
     shown = limit_size(pixels, str(side))
     if shown.ndim == 2:
@@ -81,7 +81,7 @@ def before_after(before: Pixels, after: Pixels) -> str:
 def gallery(steps: Sequence[Step]) -> str:
     """Steps side by side, each with its sentence."""
     figures = (
-        f"<figure>{_img(small(step.picture, SMALL), step.title)}<figcaption><b>{number}. "
+        f"<figure>{_img(small(step.picture, STEP_SIDE), step.title)}<figcaption><b>{number}. "
         f"{html.escape(step.title)}</b> {html.escape(step.sentence)}</figcaption></figure>"
         for number, step in enumerate(steps, 1)
     )
