@@ -10,10 +10,8 @@ import contextlib
 import importlib
 import os
 import platform
-import re
 import shutil
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -71,8 +69,10 @@ def set_up(*, detectron2: bool = True) -> None:
         print("All of it works without a GPU, too; Detectron2 then takes seconds, not tenths of a second.")
         print("For a GPU, click Runtime > Change runtime type > T4 GPU > Save, and run this cell again.")
     if detectron2:
-        _run("Detectron2", "-m", "bgremove", "setup", "detectron2")
-        importlib.invalidate_caches()  # packages may have come
+        from bgremove.detectron2_source import setup_detectron2
+
+        with _skipping("Detectron2"):
+            setup_detectron2(say=print)
 
 
 def gpu_name() -> str:
@@ -85,17 +85,6 @@ def gpu_name() -> str:
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
         return (done.stdout.splitlines() or [""])[0].strip()
     return ""
-
-
-def _run(what: str, *arguments: str) -> None:
-    """Run Python with `arguments`; what it says is shown as it comes, an error as `what` being skipped."""
-    command = [sys.executable, *arguments]
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process_:
-        assert process_.stdout is not None
-        for line in process_.stdout:
-            print(re.sub("^Error: ", f"Skipped {what}: ", line), end="")
 
 
 # Photos and background ---------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from bgremove.demo import sample_path
 from bgremove.errors import ImageError
 from tests.cli_helpers import save_disc
 from tests.http_server import serving
+from tests.notebooks.notebooks import HERE
 
 
 @pytest.fixture
@@ -210,6 +213,34 @@ def test_an_interruption_keeps_what_is_done(here: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("bgremove.colab.process", process)
     assert names(colab.cut_out_all("in", model="contour")) == ["a.png", "b.png"]
+
+
+# Colab -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stand_in(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The stand-in of Colab's package can be imported; gives the list of its calls."""
+    monkeypatch.syspath_prepend(HERE / "stand_in")
+    monkeypatch.setenv("COLAB_STAND_IN", str(here))
+    yield here / "calls.txt"
+    for name in [name for name in sys.modules if name.startswith("google.colab")]:
+        del sys.modules[name]
+    if "google" in sys.modules:
+        vars(sys.modules["google"]).pop("colab", None)
+
+
+def test_the_drive_is_mounted_for_a_folder_in_it(stand_in: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert colab.cut_out_all("/content/drive/MyDrive/photos", model="contour") is None
+    assert stand_in.read_text(encoding="utf-8") == "mount /content/drive\n"
+    assert "Skipped the folder: there is no /content/drive/MyDrive/photos" in capsys.readouterr().out
+
+
+def test_a_cancelled_upload_leaves_the_samples(stand_in: Path) -> None:
+    photos = colab.choose_photos()
+    assert [Path(photo.name).name for photo in photos.items] == ["astronaut.jpg", "coffee.jpg", "cat.jpg"]
+    assert colab.choose_background("image") == sample_path("stars.jpg")
+    assert stand_in.read_text(encoding="utf-8") == "upload 1\nupload 2\n"
 
 
 # The runtime -------------------------------------------------------------------------------------

@@ -53,6 +53,16 @@ def test_bgremove_itself_comes_from_the_repository() -> None:
     assert own.url == project()["urls"]["Repository"] + "/archive/refs/heads/main.zip"
 
 
+def test_detectron2_finds_what_its_setup_would_add() -> None:
+    from bgremove.detectron2_source import SOURCE
+
+    added = {one.name: one for one in requirements(ROOT / "requirements-colab.txt")}
+    needed = {one.name: one for one in map(Requirement, SOURCE.needs.values())}
+    both = set(added) & set(needed)
+    assert both == {"fvcore", "iopath", "yacs"}
+    assert {added[name] for name in both} == {needed[name] for name in both}
+
+
 @pytest.mark.parametrize("name", LISTS)
 def test_a_resolve_changes_nothing_that_colab_has(name: str, tmp_path: Path) -> None:
     """pip, told to keep Colab's versions, finds a solution; without that, nothing else could be kept."""
@@ -68,7 +78,7 @@ def test_a_resolve_changes_nothing_that_colab_has(name: str, tmp_path: Path) -> 
         canonicalize_name(one["metadata"]["name"]): one["metadata"]["version"]
         for one in json.loads(report.read_text(encoding="utf-8"))["install"]
     }
-    assert {"onnxruntime", "fvcore", "iopath", "yacs", "hydra-core", "numpy"} <= set(chosen)
+    assert {"onnxruntime", "fvcore", "iopath", "yacs", "numpy"} <= set(chosen)
     kept = pins(name)
     assert {package: version for package, version in chosen.items() if package in kept} == {
         package: version for package, version in kept.items() if package in chosen
