@@ -43,6 +43,7 @@ try:
     import torch
     from onnx import TensorProto, helper, numpy_helper
     from torch import Tensor, nn
+    from torch.nn import functional
 except ImportError as error:
     raise MissingExtraError(
         f'exporting needs {error.name}, which is not installed: pip install "bgremove[train]"'
@@ -144,15 +145,29 @@ class Exported:
 
 
 class Matte(nn.Module):
-    """A network with its sigmoid: (N, 3, S, S) prepared pictures to (N, 1, S, S) mattes in 0..1."""
+    """A network with its sigmoid: (N, 3, S, S) prepared pictures to (N, 1, S, S) mattes in 0..1.
 
-    def __init__(self, network: nn.Module, sharpness: float = 1.0) -> None:
+    Args:
+        network: gives logits first of all.
+        sharpness: factor of the logits.
+        again: another side, in pixels, at which the network looks at the same pictures; the logits of both
+            are averaged. The weights are the same.
+    """
+
+    def __init__(self, network: nn.Module, sharpness: float = 1.0, again: int | None = None) -> None:
         super().__init__()
-        self.network, self.sharpness = network, sharpness
+        self.network, self.sharpness, self.again = network, sharpness, again
 
     def forward(self, image: Tensor) -> Tensor:
         logits: Tensor = self.network(image)[0]
-        return (logits if self.sharpness == 1 else self.sharpness * logits).sigmoid()
+        factor = self.sharpness
+        if self.again is not None:
+            other = functional.interpolate(image, size=(self.again, self.again), mode="bilinear")
+            logits = logits + functional.interpolate(
+                self.network(other)[0], size=image.shape[-2:], mode="bilinear"
+            )
+            factor /= 2
+        return (logits if factor == 1 else factor * logits).sigmoid()
 
 
 @dataclass(frozen=True)
@@ -174,8 +189,8 @@ class Source:
     iou: float | None
 
     @classmethod
-    def load(cls, checkpoint: Path, sharpness: float = 1.0) -> Self:
-        """The network of a checkpoint, its logits multiplied by `sharpness`.
+    def load(cls, checkpoint: Path, sharpness: float = 1.0, again: int | None = None) -> Self:
+        """The network of a checkpoint; `sharpness` and `again` are those of :class:`Matte`.
 
         Raises:
             WeightsError: if it is no checkpoint of ``bgremove train``, or of another version's network.
@@ -190,7 +205,7 @@ class Source:
             ) from error
         network = create_network(info.name)
         network.load_state_dict(load_weights(checkpoint))
-        matte = Matte(network, sharpness).eval().requires_grad_(False)
+        matte = Matte(network, sharpness, again).eval().requires_grad_(False)
         return cls(matte, info, size, int(loaded.get("epoch", -1)) + 1, _iou_of(loaded, checkpoint))
 
     def words(self) -> str:
@@ -254,7 +269,7 @@ def export(
     params = params or ExportParams()
     _check_out(out, overwrite=overwrite)
     train, val = (listing.pairs for listing in find_split(data)) if data else ((), ())
-    source = Source.load(checkpoint, params.sharpness)
+    source = Source.load(checkpoint, params.sharpness, params.again)
     size = _size(params.size, source)
     say(f"{checkpoint}: {source.words()}")
     if params.int8 and data is None:
@@ -291,8 +306,9 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
 
 def _size(wanted: int | None, source: Source) -> int:
     size, multiple = wanted or source.size, source.info.multiple
-    if size % multiple:
-        raise OptionError(f"size must be a multiple of {multiple} for {source.info.name}; got {size}")
+    for name, side in (("size", size), ("again", source.matte.again or 0)):
+        if side % multiple:
+            raise OptionError(f"{name} must be a multiple of {multiple} for {source.info.name}; got {side}")
     return size
 
 
@@ -314,6 +330,7 @@ def _metadata(source: Source, size: int, params: ExportParams) -> dict[str, str]
         "computes_in": "int8" if params.int8 else "float32",
         "epoch": str(source.epoch) if source.epoch else "",
         "validation_iou": "" if source.iou is None else f"{source.iou:.4f}",
+        "again": str(params.again or ""),
         "note": params.note,
     }
     return to_metadata(settings) | {METADATA_PREFIX + key: text for key, text in facts.items() if text}
@@ -537,7 +554,14 @@ class _Reader:
 
 def _ends(model: onnx.ModelProto) -> list[str]:
     """The names of the convolutions that see the picture, and of all nodes from the last ones on."""
-    ends = [node.name for node in model.graph.node if node.op_type == "Conv" and node.input[0] == INPUT]
+    pictures = {INPUT}
+    ends: list[str] = []
+    for node in model.graph.node:
+        if node.input[:1] and node.input[0] in pictures:
+            if node.op_type == "Conv":
+                ends.append(node.name)
+            else:  # made smaller or larger
+                pictures |= set(node.output)
     wanted = {OUTPUT}
     for node in reversed(model.graph.node):
         if wanted & set(node.output):

@@ -17,6 +17,12 @@ class ExportParams(Params):
     size: int | None = Field(
         None, ge=32, le=4096, description="Side of the square the network sees, px; empty: as in the training"
     )
+    again: int | None = Field(
+        None,
+        ge=32,
+        le=4096,
+        description="Another side, px, at which it looks too: the mean is steadier, and takes twice as long",
+    )
     weights: Storage = Field(
         "float32", description="How the weights are stored; it computes in float32, as quickly, all the same"
     )

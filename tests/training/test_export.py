@@ -393,6 +393,38 @@ def test_a_sharper_matte_has_its_border_in_the_same_place(
     assert logits[0].std() > 1e-3
 
 
+def test_a_network_that_looks_twice(checkpoints: dict[str, Path], discs: Path, tmp_path: Path) -> None:
+    """Two sizes in one file: the mean of their logits, the weights stored once, also in integers."""
+    once, twice, small = (tmp_path / f"{name}.onnx" for name in ("once", "twice", "small"))
+    path, plain = checkpoints["lite"], ExportParams(size=96, colours=0, closer=0)
+    export(path, once, plain)
+    export(path, small, plain.model_copy(update={"size": 64}))
+    made = export(path, twice, plain.model_copy(update={"again": 64}))
+    assert made.comparison.largest < 1e-4, "PyTorch does the same"
+    assert made.bytes < 1.1 * once.stat().st_size
+    facts = {entry.key: entry.value for entry in onnx.load(twice).metadata_props}
+    assert facts["bgremove.again"] == "64" and facts["bgremove.input_size"] == "96"
+
+    [image] = pictures(96, 1)
+    logits = []
+    for file in (once, small, twice):
+        alpha = create_remover(f"onnx:{file}").predict_alpha(image).astype(np.float64)
+        logits.append(np.log(alpha / (1 - alpha)))
+    mean = (logits[0] + logits[1]) / 2
+    assert np.abs(logits[2] - mean).mean() < 0.3 * np.abs(logits[2] - logits[0]).mean()
+
+    integers = export(
+        path, tmp_path / "int8.onnx", plain.model_copy(update={"again": 64, "int8": True}), data=discs
+    )
+    assert integers.bytes < 0.4 * made.bytes
+    float_weights = [
+        entry for entry in onnx.load(integers.path).graph.initializer if entry.data_type == 1 and entry.dims
+    ]
+    assert max(int(np.prod(entry.dims)) for entry in float_weights) < 20_000, "only the ends' are floats"
+    with pytest.raises(OptionError, match="again must be a multiple of 32 for lite; got 100"):
+        export(path, tmp_path / "none.onnx", plain.model_copy(update={"again": 100}))
+
+
 def test_integers_with_data_are_checked_with_it(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     data, said = write_data(tmp_path / "data"), list[str]()
     out = tmp_path / "x.onnx"
