@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PILImage
 
 from bgremove.arrays import Alpha, Image, Trimap, check_image
+from bgremove.batch import earlier_instances, instance_path
 from bgremove.compositing import Pixels
 from bgremove.errors import BGRemoveWarning, ImageError, OptionError
 from bgremove.io import (
@@ -25,11 +28,64 @@ from bgremove.io import (
     write_bytes,
 )
 from bgremove.options import Params
-from bgremove.pipeline import Output, Processed, Settings, process
+from bgremove.pipeline import Processed, Settings, Wanted, process
 from bgremove.registry import create_remover
 from bgremove.removers.base import Device, Remover
+from bgremove.trimap import Box
 
 S = TypeVar("S", bound=Source)
+
+
+@dataclass(frozen=True, eq=False)
+class RemovedInstance(Generic[S]):
+    """One subject of a picture, cut out by itself: what ``output="instances"`` gives a list of.
+
+    Attributes:
+        label: what it is.
+        score: how sure the model is, 0 to 1; None for stuff.
+        box: where it is in the photo.
+        result: what :func:`remove` would return if it were the only subject.
+    """
+
+    label: str
+    score: float | None
+    box: Box
+    result: S
+
+
+@overload
+def remove(
+    x: S,
+    model: str | Remover = ...,
+    background: Any = ...,
+    *,
+    output: Literal["instances"],
+    preset: str | None = ...,
+    device: Device = ...,
+    model_file: str | Path | None = ...,
+    hint: Trimap | None = ...,
+    to: str | Path | None = ...,
+    overwrite: bool = ...,
+    max_megapixels: float = ...,
+    **settings: Any,
+) -> list[RemovedInstance[S]]: ...
+
+
+@overload
+def remove(
+    x: S,
+    model: str | Remover = ...,
+    background: Any = ...,
+    *,
+    preset: str | None = ...,
+    device: Device = ...,
+    model_file: str | Path | None = ...,
+    hint: Trimap | None = ...,
+    to: str | Path | None = ...,
+    overwrite: bool = ...,
+    max_megapixels: float = ...,
+    **settings: Any,
+) -> S: ...
 
 
 def remove(
@@ -45,14 +101,15 @@ def remove(
     overwrite: bool = False,
     max_megapixels: float = MAX_MEGAPIXELS,
     **settings: Any,
-) -> S:
+) -> S | list[RemovedInstance[S]]:
     """Cut the subject out of a picture.
 
     Args:
         x: a path, the bytes of a file, a PIL image, or an array: uint8, uint16 or float from 0 to
             1, grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4).
-        model: a remover's name (``bgremove.REMOVERS``), ``onnx:FILE``, or a remover built with
-            :func:`create_remover`, which is then reused.
+        model: a remover's name (``bgremove.REMOVERS``), ``onnx:FILE``,
+            ``detectron2:CONFIG.yaml@WEIGHTS``, or a remover built with :func:`create_remover`, which is
+            then reused.
         background: ``transparent``, ``blur``, a colour (``"white"``, ``"#fa0"``, ``(255, 170, 0)``) or a
             picture (path, bytes, PIL image, array).
         preset: a named set of settings.
@@ -68,7 +125,9 @@ def remove(
     Returns:
         The same kind as `x`. For a path, the path written; for bytes, those of a file (PNG unless
         ``format`` says otherwise); for an array, one of the same dtype: RGBA for a cut-out, RGB over
-        an opaque background, (H, W) for ``alpha``, ``mask`` and ``trimap``.
+        an opaque background, (H, W) for ``alpha``, ``mask`` and ``trimap``. With
+        ``output="instances"`` a list with one :class:`RemovedInstance` for every subject; for a path,
+        each is a file, named ``STEM_instance_01_person.png`` and so on.
 
     Raises:
         BGRemoveError: each with one sentence; see :mod:`bgremove.errors`.
@@ -81,20 +140,52 @@ def remove(
         (60, 80, 4)
     """
     plan = Settings.build(model, preset=preset, background=background, **settings)
-    if len(plan.outputs) > 1:
-        raise OptionError(f"output must be one name here, as 'alpha'; got {', '.join(plan.outputs)}")
+    if len(plan.wanted) > 1:
+        raise OptionError(f"output must be one name here, as 'alpha'; got {', '.join(plan.wanted)}")
     remover = model if isinstance(model, Remover) else _remover(model, plan.remover, device, model_file)
     target = _target(x, to, plan, overwrite=overwrite)
     done = process(x, remover, plan, hint=hint, max_megapixels=max_megapixels)
     for note in done.notes:
         warnings.warn(note, BGRemoveWarning, stacklevel=2)
-    [output] = done.frames
+    [output] = plan.wanted
+    if output != "instances":
+        return _result(x, done, done.frames[output], output, plan, target, overwrite=overwrite)
+    return [
+        RemovedInstance(
+            one.label,
+            one.score,
+            one.box,
+            _result(
+                x,
+                done,
+                [one.pixels],
+                output,
+                plan,
+                target and instance_path(target, one),
+                overwrite=overwrite,
+            ),
+        )
+        for one in done.instances
+    ]
+
+
+def _result(
+    x: S,
+    done: Processed,
+    frames: list[Pixels],
+    output: Wanted,
+    plan: Settings,
+    target: Path | None,
+    *,
+    overwrite: bool,
+) -> S:
+    """The pictures as what `x` was; a path's are written to `target`."""
     if isinstance(x, np.ndarray):
-        return cast(S, _like(done.frames[output][0], x, output, plan))
+        return cast(S, _like(frames[0], x, output, plan))
     if isinstance(x, PILImage.Image):
-        return cast(S, _pil(done, output, plan))
+        return cast(S, _pil(done, frames, plan))
     data = encode(
-        done.frames[output],
+        frames,
         output_format(target, plan.write.format),
         plan.write,
         done.metadata,
@@ -103,6 +194,8 @@ def remove(
     )
     if target is None:
         return cast(S, data)
+    if isinstance(x, (str, os.PathLike)) and target.exists() and target.samefile(x):
+        raise OptionError(f"{target} is the input itself; give another name")
     write_bytes(target, data, overwrite=overwrite)
     return cast(S, str(target) if isinstance(x, str) else target)
 
@@ -130,17 +223,18 @@ def predict_alpha(
 
 def _remover(name: str, params: Params, device: Device, model_file: str | Path | None) -> Remover:
     """The remover of that name, built again if the user's own model file has changed since."""
-    own = model_file if model_file is not None else name.partition(":")[2]
-    try:
-        state = os.stat(own) if own else None
-    except (OSError, ValueError):  # building it says why
-        state = None
-    return _cached(name, params, device, model_file, state and (state.st_mtime_ns, state.st_size))
+    own = str(model_file) if model_file is not None else name.partition(":")[2]
+    states: list[tuple[int, int]] = []
+    for path in {own, *own.split("@")}:  # a config and its weights are CONFIG@WEIGHTS
+        with contextlib.suppress(OSError, ValueError):  # building it says why
+            state = os.stat(path)
+            states.append((state.st_mtime_ns, state.st_size))
+    return _cached(name, params, device, model_file, tuple(sorted(states)))
 
 
 @functools.lru_cache(maxsize=2)
 def _cached(
-    name: str, params: Params, device: Device, model_file: str | Path | None, _: tuple[int, int] | None
+    name: str, params: Params, device: Device, model_file: str | Path | None, _: tuple[tuple[int, int], ...]
 ) -> Remover:
     """The last two removers built by name, so that a loop over pictures loads a network once."""
     return create_remover(name, params, device, model_file=model_file)
@@ -153,9 +247,14 @@ def _target(x: object, to: str | Path | None, plan: Settings, *, overwrite: bool
             raise OptionError("to= goes with a path; bytes, PIL images and arrays are returned")
         return None
     source = Path(x)
-    [output] = plan.outputs
+    [output] = plan.wanted
     extension = output_format(None, plan.write.format).extensions[0]
-    target = Path(to) if to is not None else source.with_name(f"{source.stem}_{output}{extension}")
+    ending = "instance" if output == "instances" else output
+    target = Path(to) if to is not None else source.with_name(f"{source.stem}_{ending}{extension}")
+    if output == "instances":
+        target = target if to is None else target.with_name(f"{target.stem}_{ending}{target.suffix}")
+        for earlier in () if overwrite else earlier_instances(target):
+            raise OptionError(f"{earlier} exists; pass overwrite=True to replace it, or another to=")
     if target.exists() and source.exists() and target.samefile(source):
         raise OptionError(f"{target} is the input itself; give another name")
     if target.exists() and not overwrite:
@@ -166,7 +265,7 @@ def _target(x: object, to: str | Path | None, plan: Settings, *, overwrite: bool
     return target
 
 
-def _like(pixels: Pixels, x: npt.NDArray[Any], output: Output, plan: Settings) -> npt.NDArray[Any]:
+def _like(pixels: Pixels, x: npt.NDArray[Any], output: Wanted, plan: Settings) -> npt.NDArray[Any]:
     """`pixels` in the dtype of the array they came from, with its precision where it is untouched."""
     if x.dtype == np.uint8:
         return pixels
@@ -183,12 +282,12 @@ def _like(pixels: Pixels, x: npt.NDArray[Any], output: Output, plan: Settings) -
     return result
 
 
-def _pil(done: Processed, output: Output, plan: Settings) -> PILImage.Image:
+def _pil(done: Processed, frames: list[Pixels], plan: Settings) -> PILImage.Image:
     if len(done.durations) > 1:
         raise ImageError(
             "an animated PIL image cannot be returned as one image; pass its bytes or its path instead"
         )
-    picture = PILImage.fromarray(done.frames[output][0])
+    picture = PILImage.fromarray(frames[0])
     if plan.write.strip:
         return picture
     icc = done.metadata.icc if picture.mode != "L" else None  # a profile of RGB colours fits no grey

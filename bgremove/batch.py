@@ -5,16 +5,18 @@ from __future__ import annotations
 import glob
 import itertools
 import os
+import re
 import string
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from bgremove.arrays import Trimap
+from bgremove.compositing import Pixels
 from bgremove.errors import BGRemoveError, ImageError, OptionError, OutputError
 from bgremove.io import (
     MAX_MEGAPIXELS,
@@ -29,7 +31,7 @@ from bgremove.io import (
     output_format,
     write_bytes,
 )
-from bgremove.pipeline import Output, Settings, process
+from bgremove.pipeline import Instance, Settings, Wanted, process
 from bgremove.removers.base import Remover
 
 Exists = Literal["refuse", "overwrite", "skip"]
@@ -37,7 +39,7 @@ Exists = Literal["refuse", "overwrite", "skip"]
 STREAM = "-"
 """Standard input or output."""
 
-_TOGETHER: Mapping[Output, str] = {"mask": "mask_binary", "alpha": "mask_soft", "cutout": "foreground"}
+_TOGETHER: Mapping[Wanted, str] = {"mask": "mask_binary", "alpha": "mask_soft", "cutout": "foreground"}
 """What the names of outputs end in where exactly these are asked for; else it is the output's own name."""
 
 
@@ -46,12 +48,15 @@ class Job:
     """One input and where its outputs go (None is standard input or output).
 
     Attributes:
+        targets: per output; for instances, what their names begin with (:func:`instance_path`).
         problem: why it cannot be done, if that is known before the work starts.
+        inputs: what identifies all the inputs of the run, for names that are not known beforehand.
     """
 
     source: Path | None
-    targets: dict[Output, Path | None]
+    targets: dict[Wanted, Path | None]
     problem: str = ""
+    inputs: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -61,10 +66,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job."""
+    """What became of a job.
+
+    Attributes:
+        written: the files, in order.
+    """
 
     job: Job
     status: Literal["done", "skipped", "failed"]
+    written: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     error: str = ""
     exception: BaseException | None = field(default=None, repr=False)
@@ -87,7 +97,8 @@ def plan_jobs(
             input, ``{model}``, ``{output}`` and ``{ext}``, ``-``, or None for a new file beside each input.
             Several outputs are told apart by their names (``photo_mask.png``, ``photo_trimap.png``);
             mask, alpha and cutout together, in any order and without a template, become
-            ``photo_mask_binary.png``, ``photo_mask_soft.png`` and ``photo_foreground.png``.
+            ``photo_mask_binary.png``, ``photo_mask_soft.png`` and ``photo_foreground.png``. Instances are
+            always ``photo_instance_01_person.png`` and so on.
         recursive: take pictures in subfolders, too; their folders are made again under `out`.
         overwrite: will outputs that exist be replaced?
 
@@ -105,7 +116,8 @@ def plan_jobs(
         return [item.problem for item in found if item.problem]
     several = len(found) > 1 or any(item.relative is not None for item in found)
     name = _namer(out, settings, several=several)
-    jobs = [item.problem or Job(item.path, name(item)) for item in found]
+    sources = frozenset(_identity(item.path) for item in found if item.path is not None)
+    jobs = [item.problem or Job(item.path, name(item), inputs=sources) for item in found]
     if out is None or not overwrite:
         jobs = _without_earlier_outputs(jobs, {item.path for item in found if item.relative is not None})
     for job in jobs:
@@ -114,7 +126,26 @@ def plan_jobs(
     return [_check_folders(job) for job in _forbid_collisions(jobs)]
 
 
-def check_format(target: Path | None, settings: Settings, output: Output) -> None:
+def instance_path(base: Path, instance: Instance) -> Path:
+    """Where a subject goes: ``photo_instance.png`` becomes ``photo_instance_01_dining-table.png``."""
+    label = re.sub(r"[^\w-]+", "-", instance.label.lower()).strip("-") or "subject"
+    return base.with_name(f"{base.stem}_{instance.number:02d}_{label}{base.suffix}")
+
+
+def earlier_instances(base: Path) -> list[Path]:
+    """The files that :func:`instance_path` could have named, and that are there."""
+    try:
+        there = sorted(base.parent.iterdir())
+    except OSError:
+        return []
+    return [path for path in there if _is_instance(path, base.stem) and path.suffix == base.suffix]
+
+
+def _is_instance(path: Path, stem: str) -> bool:
+    return re.fullmatch(rf"{re.escape(stem)}_\d{{2,}}_[\w-]+", path.stem) is not None
+
+
+def check_format(target: Path | None, settings: Settings, output: Wanted) -> None:
     """Raise what would fail in the end before any work is done.
 
     Raises:
@@ -151,11 +182,11 @@ def run_jobs(
     def work(job: Job) -> Outcome:
         if job.problem:
             return Outcome(job, "failed", error=job.problem)
-        there = [target is not None and os.path.exists(target) for target in job.targets.values()]
-        if exists == "skip" and all(there):
+        if exists == "skip" and all(_there(job, output) for output in job.targets):
             return Outcome(job, "skipped")
         try:
-            return Outcome(job, "done", notes=_do(job, remover, settings, exists, hint, max_megapixels))
+            written, notes = _do(job, remover, settings, exists, hint, max_megapixels)
+            return Outcome(job, "done", written, notes)
         except BGRemoveError as error:
             return Outcome(job, "failed", error=str(error), exception=error)
         except MemoryError as error:
@@ -185,7 +216,8 @@ def _do(
     exists: Exists,
     hint: Trimap | None,
     max_megapixels: float,
-) -> tuple[str, ...]:
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """What was written, and what the user should know of it."""
     if exists == "refuse":
         _refuse_existing(job)
     source = _read_stream() if job.source is None else job.source
@@ -194,17 +226,45 @@ def _do(
         if picture.frames > 1:
             _check_animated(job, formats.values())
         done = process(picture, remover(), settings, hint=hint)
-    for output, target in job.targets.items():
-        frames, row = done.frames[output], formats[output]
+    written: list[Path] = []
+
+    def write(target: Path | None, output: Wanted, frames: list[Pixels]) -> None:
+        row = formats[output]
         data = encode(frames, row, settings.write, done.metadata, durations=done.durations, loop=done.loop)
         if target is None:
-            _write_stream(data)
-        else:
-            make_folder(target.parent)
-            write_bytes(target, data, overwrite=exists != "refuse")
+            return _write_stream(data)
+        make_folder(target.parent)
+        write_bytes(target, data, overwrite=exists != "refuse")
+        written.append(target)
+
+    notes = list(done.notes)
+    for output, target in job.targets.items():
+        if output != "instances":
+            write(target, output, done.frames[output])
+        elif target is not None:
+            notes += _write_instances(job, target, done.instances, write)
     if any(row.alpha == "hard" and settings.transparent(output) for output, row in formats.items()):
-        return (*done.notes, f"{job.name}: GIF has no half-transparent pixels, so the edges are hard")
-    return done.notes
+        notes.append(f"{job.name}: GIF has no half-transparent pixels, so the edges are hard")
+    return tuple(written), tuple(notes)
+
+
+def _write_instances(
+    job: Job, base: Path, instances: Sequence[Instance], write: Callable[[Path, Wanted, list[Pixels]], None]
+) -> list[str]:
+    """Write a file for each subject; a note on those that an earlier run has left beside them."""
+    targets = [instance_path(base, one) for one in instances]
+    for target in targets:
+        if _identity(target) in job.inputs:
+            raise OutputError(
+                f"{target} is one of the inputs, and is not overwritten; give another folder with -o"
+            )
+    for target, one in zip(targets, instances, strict=True):
+        write(target, "instances", [one.pixels])
+    left = [path for path in earlier_instances(base) if path not in targets]
+    if not left:
+        return []
+    names = ", ".join(path.name for path in left[:3]) + (" and more" if len(left) > 3 else "")
+    return [f"{job.name}: of an earlier run, {names} is still there"]
 
 
 def _check_animated(job: Job, formats: Iterable[FileFormat]) -> None:
@@ -216,9 +276,21 @@ def _check_animated(job: Job, formats: Iterable[FileFormat]) -> None:
 
 
 def _refuse_existing(job: Job) -> None:
-    for target in job.targets.values():
-        if target is not None and os.path.lexists(target):
+    for output, target in job.targets.items():
+        if target is None:
+            continue
+        if output == "instances":
+            for earlier in earlier_instances(target):
+                raise exists_already(earlier)
+        elif os.path.lexists(target):
             raise exists_already(target)
+
+
+def _there(job: Job, output: Wanted) -> bool:
+    target = job.targets[output]
+    if target is None:
+        return False
+    return bool(earlier_instances(target)) if output == "instances" else os.path.exists(target)
 
 
 def _read_stream() -> bytes:
@@ -333,15 +405,17 @@ def _refuse_same_folder(inputs: Iterable[str], out: str | None) -> None:
 
 def _namer(
     out: str | None, settings: Settings, *, several: bool
-) -> Callable[[_Item], dict[Output, Path | None]]:
-    outputs = settings.outputs
+) -> Callable[[_Item], dict[Wanted, Path | None]]:
+    outputs = settings.wanted
     extension = output_format(None, settings.write.format).extensions[0]
-    names = _TOGETHER if set(outputs) == set(_TOGETHER) else {output: output for output in outputs}
+    names = _names(outputs)
 
-    def mark(output: Output) -> str:
-        return f"_{names[output]}" if len(outputs) > 1 else ""
+    def mark(output: Wanted) -> str:
+        return f"_{names[output]}" if len(outputs) > 1 or output == "instances" else ""
 
     if out == STREAM:
+        if "instances" in outputs:
+            raise OptionError("instances are several files; give a folder for them with -o")
         if several or len(outputs) > 1:
             raise OptionError("standard output takes one picture; give a folder with -o to write several")
         return lambda item: {outputs[0]: None}
@@ -363,12 +437,19 @@ def _namer(
             "out/{stem}.png"
         )
 
-    def in_folder(item: _Item) -> dict[Output, Path | None]:
+    def in_folder(item: _Item) -> dict[Wanted, Path | None]:
         inside = item.relative.parent if item.relative else Path()
         stem = _source(item).stem
         return {output: path / inside / f"{stem}{mark(output)}{extension}" for output in outputs}
 
     return in_folder
+
+
+def _names(outputs: Sequence[Wanted]) -> Mapping[Wanted, str]:
+    """What stands for each output in the names of files."""
+    if set(outputs) == set(_TOGETHER):
+        return _TOGETHER
+    return {output: "instance" if output == "instances" else output for output in outputs}
 
 
 def _is_file(path: Path, text: str) -> bool:
@@ -383,7 +464,7 @@ def _source(item: _Item) -> Path:
     return item.path
 
 
-def _fill(template: str, item: _Item, output: Output, settings: Settings, extension: str) -> Path:
+def _fill(template: str, item: _Item, output: Wanted, settings: Settings, extension: str) -> Path:
     source = _source(item)
     if template.endswith(("/", os.sep)):
         template += "{stem}"
@@ -392,7 +473,7 @@ def _fill(template: str, item: _Item, output: Output, settings: Settings, extens
         "folder": Path(os.path.abspath(source)).parent.name,
         "suffix": source.suffix.lstrip("."),
         "model": settings.model.replace("/", "_").replace(os.sep, "_").replace(":", "_"),
-        "output": output,
+        "output": "instance" if output == "instances" else output,
         "ext": extension.lstrip("."),
     }
     used = _fields_of(template, tuple(fields))
@@ -400,8 +481,8 @@ def _fill(template: str, item: _Item, output: Output, settings: Settings, extens
     # A suffix in the template says the format, and with it {ext}.
     if not Path(template).suffix:
         path = path.with_name(path.name + extension)
-    if len(settings.outputs) > 1 and "output" not in used:
-        path = path.with_name(f"{path.stem}_{output}{path.suffix}")
+    if "output" not in used and (len(settings.wanted) > 1 or output == "instances"):
+        path = path.with_name(f"{path.stem}_{fields['output']}{path.suffix}")
     return path
 
 
@@ -436,10 +517,14 @@ def _without_earlier_outputs(jobs: list[Job], found: set[Path | None]) -> list[J
         for target in job.targets.values()
         if target is not None and job.source is not None
     }
+    bases = {job.targets["instances"] for job in jobs if job.targets.get("instances")}
 
     def earlier(job: Job) -> bool:
         if job.source is None or job.source not in found:
             return False
+        begins = (job.source.stem[: one.start()] for one in re.finditer(r"_\d{2,}_", job.source.stem))
+        if bases and any(job.source.with_name(f"{begin}{job.source.suffix}") in bases for begin in begins):
+            return True
         stem = stems.get(_identity(job.source), job.source.stem)
         return stem != job.source.stem and job.source.stem.startswith(stem)
 

@@ -267,6 +267,8 @@ class _Shared:
         return self._made
 
     def _make(self) -> Remover | BGRemoveError:
+        if not self._quiet and (needs := _needs(self._plan.model, self._model_file)):
+            say(needs)
         self._progress.phase(f"loading {self._plan.model}")
         try:
             remover = self._plan.create_remover(self._device, self._model_file)
@@ -277,6 +279,17 @@ class _Shared:
         if remover.note and not self._quiet:
             say(remover.note)
         return remover
+
+
+def _needs(model: str, model_file: Path | None) -> str:
+    """What a large model will take, said before it is downloaded and loaded; empty for others."""
+    from bgremove.registry import remover_info
+
+    row = remover_info(model)
+    if row.memory_gb is None:
+        return ""
+    download = "" if model_file is not None or _here(row) == "yes" else f"a download of {_size(row)}, and "
+    return f"{row.name} takes {download}about {row.memory_gb:g} GB of memory"
 
 
 def _follow(outcomes: Iterable[Outcome], progress: Progress, *, quiet: bool) -> list[Outcome]:
@@ -308,7 +321,7 @@ def _report(finished: Sequence[Outcome], jobs: Sequence[Job], *, quiet: bool, st
         say(_summary(count))
     elif not quiet and not count["failed"]:
         word = "wrote {}" if count["done"] else "skipped: {} exists"
-        for target in filter(None, jobs[0].targets.values()):
+        for target in finished[0].written or filter(None, jobs[0].targets.values()):
             say(word.format(target))
     return 1 if count["failed"] else 0
 
@@ -339,19 +352,30 @@ def models() -> None:
     """List the models: what each is for, its size and licence, and whether it is here."""
     from bgremove.registry import ALIASES, REMOVERS
 
-    rows = [("NAME", "KIND", "SIZE", "HERE", "LICENCE", "FOR")]
-    rows += [
-        (row.name, row.kind, _size(row), _here(row), _licence(row), row.summary) for row in REMOVERS.values()
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        left = "  ".join(text.ljust(width) for text, width in zip(row[:5], widths, strict=True))
-        click.echo(_fold(f"{left}  ", row[5]))
+    zoo = [row for row in REMOVERS.values() if row.kind == "detectron2"]
+    _table([row for row in REMOVERS.values() if row not in zoo])
+    click.echo(
+        "\nKind detectron2, its model zoo; needs bgremove setup detectron2. Mask AP and PQ are COCO's,"
+    )
+    click.echo("of 100, the higher the better; seconds are for a picture on a V100:")
+    _table(zoo, "KIND")
     click.echo()
     for alias, name in ALIASES.items():
         click.echo(f"{alias} means {name}.")
     click.echo("A network of your own: --model onnx:FILE. Settings of a model: bgremove info NAME.")
     click.echo("* There is more to say about this licence: bgremove info NAME.")
+
+
+def _table(infos: Sequence[RemoverInfo], without: str = "") -> None:
+    """One line for each model, or more where the terminal is narrow."""
+    titles = ("NAME", "KIND", "SIZE", "HERE", "LICENCE", "FOR")
+    rows = [titles]
+    rows += [(row.name, row.kind, _size(row), _here(row), _licence(row), row.summary) for row in infos]
+    shown = [column for column, title in enumerate(titles[:-1]) if title != without]
+    widths = {column: max(len(row[column]) for row in rows) for column in shown}
+    for row in rows:
+        left = "  ".join(row[column].ljust(width) for column, width in widths.items())
+        click.echo(_fold(f"{left}  ", row[-1]))
 
 
 def _fold(left: str, text: str) -> str:
@@ -404,6 +428,8 @@ def info(model: str) -> None:
             ("download", f"{row.weights.url} ({_size(row)}, {row.weights.digest})"),
             ("kept as", f"{weights_path(row.weights)} ({'here' if _here(row) == 'yes' else 'not here yet'})"),
         ]
+    if row.memory_gb is not None:
+        facts.append(("memory", f"about {row.memory_gb:g} GB while it works"))
     click.echo(row.name if row.name == model else f"{row.name} ({model})")
     for title, text in facts:
         click.echo(_fold(f"  {title + ':':<10} ", text))

@@ -29,7 +29,7 @@ from bgremove.pairs import IMAGES, MASKS, Pair, find_pairs, first_few, read_pair
 from bgremove.pipeline import Settings, cut
 from bgremove.refine import RefineParams
 from bgremove.registry import remover_info
-from bgremove.removers.base import Device, Remover
+from bgremove.removers.base import Device, Prediction, Remover
 from bgremove.reports import PictureResult, Summary, pictures_csv, summarize, summary_csv, worst_and_median
 
 SHARED = (RefineParams, ForegroundParams)
@@ -322,15 +322,15 @@ class _Stopwatch(Remover):
         self.remover = remover
         self.seconds = 0.0
 
-    def predict_alpha(self, image: Image) -> Alpha:
+    def predict(self, image: Image) -> Prediction:
         started = time.perf_counter()
         try:
-            return self.remover.predict_alpha(image)
+            return self.remover.predict(image)
         finally:
             self.seconds = time.perf_counter() - started
 
-    def grain(self, height: int, width: int) -> float:
-        return self.remover.grain(height, width)
+    def predict_alpha(self, image: Image) -> Alpha:
+        return self.predict(image).alpha
 
 
 @dataclass

@@ -27,21 +27,25 @@ from bgremove.foreground import ForegroundParams, estimate_foreground
 from bgremove.io import MAX_MEGAPIXELS, Frame, Metadata, Picture, Source, WriteParams, open_picture
 from bgremove.options import Params, split_settings
 from bgremove.refine import RefineParams, edge_radius, refine_alpha
-from bgremove.registry import ALIASES, create_remover, remover_info
-from bgremove.removers.base import Device, HintedRemover, Remover
+from bgremove.registry import create_remover, full_name, remover_class, remover_info
+from bgremove.removers.base import Device, HintedRemover, Prediction, Remover, SegmentRemover
+from bgremove.segments import Segment, Segments
 from bgremove.trimap import Box, alpha_to_trimap, bounding_box
 
 Output = Literal["cutout", "mask", "alpha", "composite", "trimap", "crop"]
+"""What one picture becomes one picture of."""
+Wanted = Literal[Output, "instances"]
+"""What can be asked for: instances are a picture each of every subject."""
 
 
 class OutputParams(Params):
     """What is made of the subject."""
 
-    output: tuple[Output, ...] | None = Field(
+    output: tuple[Wanted, ...] | None = Field(
         None,
         description="What to make; several with commas. Without it: the composite if there is a "
         "background, else the cutout. mask,alpha,cutout together are named _mask_binary, _mask_soft "
-        "and _foreground",
+        "and _foreground; instances are a file each of every subject, by models that tell them apart",
     )
     background: str = Field("transparent", description="transparent, a colour, a picture's path, or blur")
     background_fit: Fit = Field("cover", description="How a background picture fills the frame")
@@ -106,6 +110,12 @@ class Settings:
                 "with create_remover"
             )
         refine, foreground, output, write = others
+        options = OutputParams(**output)
+        if "instances" in (options.output or ()) and not _tells_apart(model):
+            raise OptionError(
+                f"instances need a model that tells subjects apart, as mask_rcnn_R_50_FPN_3x; {name} finds "
+                "all in one"
+            )
         if preset is not None:
             if preset in params.presets:
                 remover = {**params.presets[preset], **remover}
@@ -114,7 +124,6 @@ class Settings:
             else:
                 known = ", ".join([*params.presets, *RefineParams.presets])
                 raise OptionError(f"unknown preset {preset!r} for {name}; known: {known}")
-        options = OutputParams(**output)
         return cls(
             model=name,
             remover=model.params if isinstance(model, Remover) else params(**{**defaults, **remover}),
@@ -130,7 +139,7 @@ class Settings:
         )
 
     @property
-    def outputs(self) -> tuple[Output, ...]:
+    def wanted(self) -> tuple[Wanted, ...]:
         """What is asked for, or what the background implies."""
         asked = self.output.output
         if asked is None:
@@ -139,11 +148,21 @@ class Settings:
             raise OptionError("a composite needs a background; give one (--background white)")
         return tuple(dict.fromkeys(asked))
 
-    def transparent(self, output: Output) -> bool:
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Of what is wanted, that which is one picture; all but the instances."""
+        return tuple(output for output in self.wanted if output != "instances")
+
+    @property
+    def instances(self) -> bool:
+        """Is every subject wanted by itself?"""
+        return "instances" in self.wanted
+
+    def transparent(self, output: Wanted) -> bool:
         """Can this output have see-through pixels?"""
         if output == "cutout":
             return True
-        return output in ("composite", "crop") and not self.background.opaque
+        return output in ("composite", "crop", "instances") and not self.background.opaque
 
     def crops(self, output: Output) -> bool:
         """Is this output cut to the subject?"""
@@ -159,7 +178,13 @@ def _whose(model: str | Remover) -> tuple[str, type[Params], Mapping[str, Any]]:
     if isinstance(model, Remover):
         return type(model).__name__, type(model.params), {}
     info = remover_info(model)
-    return ALIASES.get(model, model), info.params, info.defaults
+    return full_name(model), info.params, info.defaults
+
+
+def _tells_apart(model: str | Remover) -> bool:
+    """Whether a remover finds subjects one by one; known before it is built."""
+    kind = type(model) if isinstance(model, Remover) else remover_class(remover_info(model))
+    return issubclass(kind, SegmentRemover)
 
 
 @dataclass(frozen=True)
@@ -171,12 +196,16 @@ class Cut:
         alpha: (H, W) float32 in [0, 1], the final matte.
         foreground: (H, W, 3) uint8 RGB, the subject's own colours.
         band: half the width of what the trimap leaves unknown, pixels.
+        segments: what the matte was joined from, from removers that find segments.
+        note: for the user, why there is nothing in it; may be empty.
     """
 
     image: Image
     alpha: Alpha
     foreground: Image
     band: int
+    segments: Segments | None = None
+    note: str = ""
 
     @property
     def empty(self) -> bool:
@@ -198,14 +227,40 @@ def cut(frame: Frame, remover: Remover, settings: Settings, *, hint: Trimap | No
     Raises:
         OptionError: if there is a hint and the remover takes none.
     """
+    seen = _seen(frame)
+    prediction = _predict(remover, seen, hint)
+    grain, segments, note = prediction.grain, prediction.segments, prediction.note
+    raw = [prediction.alpha]
+    del prediction
+    # The raw matte has no name here, so that it can go as soon as the refinement has its copy.
+    result = _refined(frame, seen, raw, grain, settings)
+    return dataclasses.replace(result, segments=segments, note=note)
+
+
+def cut_instances(frame: Frame, segments: Segments, settings: Settings) -> Iterator[tuple[Segment, Cut]]:
+    """Each segment of one picture by itself, with the refinement that its own mask needs.
+
+    Args:
+        frame: the picture.
+        segments: what was chosen in it (:attr:`Cut.segments`).
+        settings: as for :func:`cut`.
+    """
+    seen = _seen(frame)
+    for one in segments.items:
+        yield one, _refined(frame, seen, [one.mask.astype(np.float32)], one.grain, settings)
+
+
+def _seen(frame: Frame) -> Image:
+    """What a remover sees: the picture, grey where it is transparent, since what lies there is noise."""
+    if frame.alpha is None:
+        return frame.image
+    return composite(frame.image, np.full_like(frame.image, 128), frame.alpha)
+
+
+def _refined(frame: Frame, seen: Image, raw: list[Alpha], grain: float, settings: Settings) -> Cut:
+    """The subject from the raw matte that `raw` holds, which is taken out of it."""
     image = frame.image
-    seen = image
-    if frame.alpha is not None:
-        # What lies under full transparency is noise to a remover; it sees grey there.
-        seen = composite(image, np.full_like(image, 128), frame.alpha)
-    grain = remover.grain(*image.shape[:2])
-    # The raw matte gets no name here, so that it can go as soon as the refinement has its copy.
-    alpha = refine_alpha(seen, _predict(remover, seen, hint), settings.refine, grain=grain)
+    alpha = refine_alpha(seen, raw.pop(), settings.refine, grain=grain)
     method = settings.foreground.foreground
     foreground = image if method == "none" else estimate_foreground(image, alpha, method)
     if frame.alpha is not None:
@@ -213,12 +268,14 @@ def cut(frame: Frame, remover: Remover, settings: Settings, *, hint: Trimap | No
     return Cut(image, alpha, foreground, edge_radius(alpha, grain))
 
 
-def _predict(remover: Remover, image: Image, hint: Trimap | None) -> Alpha:
+def _predict(remover: Remover, image: Image, hint: Trimap | None) -> Prediction:
     if hint is None:
-        return check_alpha(remover.predict_alpha(image), image.shape)
-    if not isinstance(remover, HintedRemover):
+        prediction = remover.predict(image)
+    elif isinstance(remover, HintedRemover):
+        prediction = Prediction(remover.predict_alpha(image, hint), remover.grain(*image.shape[:2]))
+    else:
         raise OptionError("this remover takes no hint; leave it out, or use one that does (grabcut)")
-    return check_alpha(remover.predict_alpha(image, hint), image.shape)
+    return dataclasses.replace(prediction, alpha=check_alpha(prediction.alpha, image.shape))
 
 
 def render(result: Cut, output: Output, settings: Settings, *, window: Box | None = None) -> Pixels:
@@ -261,17 +318,50 @@ def _part(array: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
     return np.ascontiguousarray(array[box.top : box.bottom, box.left : box.right])
 
 
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One subject of a picture, by itself.
+
+    Attributes:
+        number: from 1, in the order of :attr:`Segments.items`.
+        label: what it is.
+        score: how sure the model is, 0 to 1; None for stuff.
+        box: where it is in the photo.
+        pixels: the subject alone over the background: (H, W, 3) or, over a transparent one, (H, W, 4) uint8.
+    """
+
+    number: int
+    label: str
+    score: float | None
+    box: Box
+    pixels: Pixels
+
+
+def _instances(frame: Frame, result: Cut, settings: Settings) -> tuple[Instance, ...]:
+    """Every subject of a picture by itself, but those that the refinement leaves nothing of."""
+    found = cut_instances(frame, result.segments or Segments(*result.alpha.shape), settings)
+    pictures = (
+        (segment, render(single, "composite", settings)) for segment, single in found if not single.empty
+    )
+    return tuple(
+        Instance(number, segment.label, segment.score, segment.box, pixels)
+        for number, (segment, pixels) in enumerate(pictures, 1)
+    )
+
+
 def _cuts(
     picture: Picture, remover: Remover, settings: Settings, hint: Trimap | None
-) -> Iterator[tuple[Cut, float]]:
-    """The subject of each frame, and how long it is shown."""
+) -> Iterator[tuple[Cut, tuple[Instance, ...], float]]:
+    """The subject of each frame, every subject by itself if that is wanted, and how long it is shown."""
     for frame in picture:
         result, duration = cut(frame, remover, settings, hint=hint), frame.duration
+        instances = _instances(frame, result, settings) if settings.instances else ()
+        result = dataclasses.replace(result, segments=None)
         del frame
         if settings.background.kind != "blur":
             # Nothing looks at the photo any more: let it go before the results need room.
             result = dataclasses.replace(result, image=result.foreground)
-        yield result, duration
+        yield result, instances, duration
 
 
 @dataclass(frozen=True)
@@ -283,6 +373,7 @@ class Processed:
         durations: milliseconds a frame.
         coverage: the subject's share of the (first) picture, 0 to 1.
         notes: sentences the user should see.
+        instances: every subject by itself, if that was asked for.
     """
 
     frames: Mapping[Output, list[Pixels]]
@@ -291,6 +382,7 @@ class Processed:
     metadata: Metadata
     coverage: float
     notes: tuple[str, ...]
+    instances: tuple[Instance, ...] = ()
 
 
 def process(
@@ -316,29 +408,36 @@ def process(
         BGRemoveError: any of the steps' errors, each with one sentence.
     """
     frames: dict[Output, list[Pixels]] = {output: [] for output in settings.outputs}
-    durations, coverage, empty = [], 0.0, 0
+    durations, coverage, empty, why = [], 0.0, 0, ""
+    instances: tuple[Instance, ...] = ()
     picture = source
     if not isinstance(picture, Picture):
         picture = open_picture(picture, max_megapixels=max_megapixels, name=name)
     with picture:
-        results: Iterable[tuple[Cut, float]] = _cuts(picture, remover, settings, hint)
+        if settings.instances and picture.frames > 1:
+            raise OptionError(f"{picture.name} is animated; instances are made of still pictures only")
+        results: Iterable[tuple[Cut, tuple[Instance, ...], float]] = _cuts(picture, remover, settings, hint)
         window = None
         if picture.frames > 1 and any(map(settings.crops, frames)):
             results = list(results)  # all frames are cut to one window, so all must be known first
-            everywhere = functools.reduce(np.maximum, (result.alpha for result, _ in results))
+            everywhere = functools.reduce(np.maximum, (result.alpha for result, _, _ in results))
             window = subject_box(everywhere, settings.output.padding)
-        for result, duration in results:
+        for result, singles, duration in results:
+            instances = singles
             coverage = coverage or float(result.alpha.mean())
             empty += result.empty
+            why = why or result.note
             durations.append(duration)
             for output, pictures in frames.items():
                 pictures.append(render(result, output, settings, window=window))
     notes = list(picture.notes)
-    if empty == len(durations):
+    if why and empty == len(durations):
+        notes.append(f"{picture.name}: the result is empty: {why}")
+    elif empty == len(durations):
         notes.append(
             f"{picture.name}: the model {settings.model} found no subject, so the result is empty; "
             "try another model"
         )
     elif empty:
         notes.append(f"{picture.name}: no subject in {empty} of {len(durations)} frames")
-    return Processed(frames, durations, picture.loop, picture.metadata, coverage, tuple(notes))
+    return Processed(frames, durations, picture.loop, picture.metadata, coverage, tuple(notes), instances)

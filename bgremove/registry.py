@@ -12,9 +12,36 @@ from bgremove.errors import DeviceError, OptionError, UnknownRemoverError
 from bgremove.options import Params
 from bgremove.removers.base import Device, Remover, RemoverInfo
 from bgremove.removers.contour import ContourParams
+from bgremove.removers.detectron2 import Detectron2Params, zoo_weights
 from bgremove.removers.grabcut import GrabCutParams
 from bgremove.removers.onnx import BIREFNET, ISNET, ISNET_ANIME, U2NET, OnnxParams
 from bgremove.weights import Weights, rembg_release
+
+_INSTANCE, _PANOPTIC = "COCO-InstanceSegmentation", "COCO-PanopticSegmentation"
+
+
+def _zoo(config: str, model: str, size_mb: float, figures: str, memory_gb: float) -> RemoverInfo:
+    """A row of Detectron2's model zoo, under its config's own name.
+
+    Args:
+        config: with its folder, without ``.yaml``.
+        model: number and beginning of the MD5 of its weights.
+        figures: of the zoo's own table: mask AP or PQ on COCO's val2017, seconds an image on a V100.
+        memory_gb: measured on a CPU at the zoo's size, PyTorch and all.
+    """
+    panoptic = config.startswith(_PANOPTIC)
+    return RemoverInfo(
+        name=config.rpartition("/")[2],
+        kind="detectron2",
+        target="bgremove.removers.detectron2:Detectron2Remover",
+        params=Detectron2Params,
+        summary=f"{'Things and stuff: PQ' if panoptic else 'Things: mask AP'} {figures}",
+        license="CC BY-SA 3.0",
+        paper="Kirillov et al. 2019, Panoptic FPN" if panoptic else "He et al. 2017, Mask R-CNN",
+        weights=zoo_weights(config, model, size_mb),
+        memory_gb=memory_gb,
+    )
+
 
 _ROWS = (
     RemoverInfo(
@@ -208,6 +235,29 @@ _ROWS = (
         paper="yours",
         needs_file=True,
     ),
+    _zoo(f"{_INSTANCE}/mask_rcnn_R_50_C4_1x", "137259246/9243eb", 144.1, "32.2, 0.110 s", 1.3),
+    _zoo(f"{_INSTANCE}/mask_rcnn_R_50_DC5_1x", "137260150/4f86c3", 689.8, "34.2, 0.076 s", 1.3),
+    _zoo(f"{_INSTANCE}/mask_rcnn_R_50_FPN_1x", "137260431/a54504", 177.8, "35.2, 0.043 s", 1.3),
+    _zoo(f"{_INSTANCE}/mask_rcnn_R_50_C4_3x", "137849525/4ce675", 144.1, "34.4, 0.111 s", 1.3),
+    _zoo(f"{_INSTANCE}/mask_rcnn_R_50_DC5_3x", "137849551/84107b", 689.8, "35.9, 0.076 s", 1.3),
+    _zoo(f"{_INSTANCE}/mask_rcnn_R_50_FPN_3x", "137849600/f10217", 177.8, "37.2, 0.043 s", 1.3),
+    _zoo(f"{_INSTANCE}/mask_rcnn_R_101_C4_3x", "138363239/a2914c", 220.2, "36.7, 0.145 s", 1.3),
+    _zoo(f"{_INSTANCE}/mask_rcnn_R_101_DC5_3x", "138363294/0464b7", 766.0, "37.3, 0.092 s", 1.3),
+    _zoo(f"{_INSTANCE}/mask_rcnn_R_101_FPN_3x", "138205316/a3ec72", 254.0, "38.6, 0.056 s", 1.3),
+    _zoo(f"{_INSTANCE}/mask_rcnn_X_101_32x8d_FPN_3x", "139653917/2d9806", 431.3, "39.5, 0.103 s", 1.3),
+    _zoo(f"{_PANOPTIC}/panoptic_fpn_R_50_1x", "139514544/dbfeb4", 184.3, "39.4, 0.053 s", 1.3),
+    _zoo(f"{_PANOPTIC}/panoptic_fpn_R_50_3x", "139514569/c10459", 184.3, "41.5, 0.053 s", 1.3),
+    _zoo(f"{_PANOPTIC}/panoptic_fpn_R_101_3x", "139514519/cafdb1", 260.5, "43.0, 0.066 s", 1.3),
+    RemoverInfo(
+        name="detectron2",
+        kind="detectron2",
+        target="bgremove.removers.detectron2:Detectron2Remover",
+        params=Detectron2Params,
+        summary="One of your own, as detectron2:CONFIG.yaml@WEIGHTS",
+        license="yours",
+        paper="yours",
+        needs_file=True,
+    ),
 )
 
 REMOVERS: dict[str, RemoverInfo] = {row.name: row for row in _ROWS}
@@ -217,13 +267,22 @@ ALIASES: dict[str, str] = {"auto": "lite"}
 """Other names; ``auto`` is what is used when nothing is asked for."""
 
 
+def full_name(name: str) -> str:
+    """`name` as the table has it: aliases resolved, and a config of the zoo without folder and ``.yaml``.
+
+    What is not known is given back as it is.
+    """
+    config = name.removeprefix(f"{_INSTANCE}/").removeprefix(f"{_PANOPTIC}/").removesuffix(".yaml")
+    return config if config in REMOVERS else ALIASES.get(name, name)
+
+
 def remover_info(name: str) -> RemoverInfo:
     """The row of remover `name`; ``onnx:FILE`` gives the ``onnx`` row.
 
     Raises:
         UnknownRemoverError: listing the nearest and all known names.
     """
-    base = ALIASES.get(name, name).partition(":")[0]
+    base = full_name(name).partition(":")[0]
     if base not in REMOVERS or (":" in name and not REMOVERS[base].needs_file):
         known = [*ALIASES, *REMOVERS]
         near = difflib.get_close_matches(name, known, n=1)
@@ -253,7 +312,8 @@ def create_remover(
     """Build a remover; do it once and use it for many pictures.
 
     Args:
-        name: a name of the table, ``auto``, or ``onnx:FILE`` for a network of one's own.
+        name: a name of the table, ``auto``, or ``onnx:FILE`` or ``detectron2:CONFIG.yaml@WEIGHTS`` for a
+            network of one's own.
         params: the remover's settings; instead, single ones can be given by name.
         device: ``auto`` takes the GPU where the remover and the machine have one.
         model_file: use this file instead of the cached or downloaded one; it must have the

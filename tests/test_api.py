@@ -28,6 +28,7 @@ from bgremove.errors import (
     UnknownRemoverError,
 )
 from tests.conftest import Example, KnownRemover, soft_disc
+from tests.finding import Finding, two_subjects
 from tests.removers import onnx_models
 
 Noise = Callable[..., Image]
@@ -395,3 +396,53 @@ def test_a_network_that_was_exported_again_is_loaded_again(tmp_path: Path) -> No
     onnx_models.conv(path, [(0.5, 0.0, 0.0)])
     os.utime(path, ns=(1, 1))
     assert matte() == pytest.approx(128, abs=1)
+
+
+# Instances ------------------------------------------------------------------------------------------
+
+
+def test_instances_are_a_list_of_what_came(tmp_path: Path) -> None:
+    image, found = two_subjects()
+    remover = Finding(found)
+    person, table = bgremove.remove(image, remover, output="instances", edges="none")
+    assert (person.label, person.score, table.label) == ("person", 0.9, "dining table")
+    assert person.box == (10, 10, 40, 50)
+    np.testing.assert_array_equal(table.result[..., 3] == 255, found.items[1].mask)
+    floats = bgremove.remove(image / np.float32(255), remover, output="instances", edges="none")
+    assert floats[0].result.dtype == np.float32 and floats[0].result.max() == 1
+    drawn = bgremove.remove(PILImage.fromarray(image), remover, output="instances")
+    assert [one.result.mode for one in drawn] == ["RGBA", "RGBA"]
+    file = io.BytesIO()
+    PILImage.fromarray(image).save(file, "PNG")
+    data = bgremove.remove(file.getvalue(), remover, output="instances")
+    assert PILImage.open(io.BytesIO(data[1].result)).size == (100, 60)
+
+
+def test_instances_of_a_path_are_files(tmp_path: Path) -> None:
+    image, found = two_subjects()
+    path = tmp_path / "a.png"
+    PILImage.fromarray(image).save(path)
+    remover = Finding(found)
+    written = bgremove.remove(str(path), remover, output="instances")
+    assert [one.result for one in written] == [
+        str(tmp_path / "a_instance_01_person.png"),
+        str(tmp_path / "a_instance_02_dining-table.png"),
+    ]
+    with pytest.raises(OptionError, match="a_instance_01_person.png exists; pass overwrite=True"):
+        bgremove.remove(path, remover, output="instances")
+    again = bgremove.remove(path, remover, output="instances", overwrite=True)
+    assert [one.result for one in again] == [Path(one.result) for one in written]
+    elsewhere = bgremove.remove(path, remover, output="instances", to=tmp_path / "x.webp")
+    assert [one.result.name for one in elsewhere] == [
+        "x_instance_01_person.webp", "x_instance_02_dining-table.webp",
+    ]  # fmt: skip
+
+
+def test_no_instances_is_an_empty_list_and_a_warning() -> None:
+    image, found = two_subjects()
+    with pytest.warns(BGRemoveWarning, match="empty: nothing that was found fits classes dog"):
+        assert bgremove.remove(image, Finding(found, classes="dog"), output="instances") == []
+    with pytest.raises(OptionError, match="output must be one name here"):
+        bgremove.remove(image, Finding(found), output="instances,alpha")
+    with pytest.raises(OptionError, match="instances need a model that tells subjects apart"):
+        bgremove.remove(image, "contour", output="instances")

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image as PILImage
 
 from bgremove.arrays import Alpha, Image
-from bgremove.batch import Job, plan_jobs, run_jobs
+from bgremove.batch import Exists, Job, Outcome, plan_jobs, run_jobs
 from bgremove.errors import OptionError
 from bgremove.options import Params
 from bgremove.pipeline import Settings
 from bgremove.removers.base import Remover
 from tests.cli_helpers import files, save_disc
+from tests.finding import Finding, two_subjects
 
 PLAN = Settings.build("contour")
 
@@ -205,3 +207,100 @@ def test_skipping_needs_all_outputs(folder: Path, tmp_path: Path) -> None:
     assert [outcome.status for outcome in run_jobs(jobs, Counting, plan, exists="skip")] == ["done"]
     assert set(files(tmp_path / "out")) == {"0_alpha.png", "0_mask.png"}
     assert [outcome.status for outcome in run_jobs(jobs, Counting, plan, exists="skip")] == ["skipped"]
+
+
+# Instances ----------------------------------------------------------------------------------------
+
+INSTANCES = Settings.build(Finding(two_subjects()[1]), output="instances")
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """A folder with two pictures of two subjects each."""
+    (tmp_path / "scenes").mkdir()
+    for name in ("a.png", "b.png"):
+        PILImage.fromarray(two_subjects()[0]).save(tmp_path / "scenes" / name)
+    return tmp_path / "scenes"
+
+
+def run(
+    inputs: Path, out: str | None, plan: Settings = INSTANCES, exists: Exists = "refuse"
+) -> list[Outcome]:
+    jobs = plan_jobs([str(inputs)], out, plan, overwrite=exists == "overwrite")
+    remover = Finding(two_subjects()[1])
+    return sorted(run_jobs(jobs, lambda: remover, plan, exists=exists), key=lambda one: one.job.name)
+
+
+@pytest.mark.parametrize(
+    ("out", "names"),
+    [
+        (None, ("a_instance_01_person.png", "a_instance_02_dining-table.png")),
+        ("x.png", ("x_instance_01_person.png", "x_instance_02_dining-table.png")),
+        ("x/", ("x/a_instance_01_person.png", "x/a_instance_02_dining-table.png")),
+        ("x/{stem}.webp", ("x/a_instance_01_person.webp", "x/a_instance_02_dining-table.webp")),
+        ("{output}/{stem}", ("instance/a_01_person.png", "instance/a_02_dining-table.png")),
+        ("x/{stem}-{output}.png", ("x/a-instance_01_person.png", "x/a-instance_02_dining-table.png")),
+    ],
+)
+def test_names_of_instances(
+    scenes: Path, out: str | None, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scenes)
+    (scenes / "b.png").unlink()
+    [outcome] = run(Path("a.png"), out)
+    assert outcome.status == "done", outcome.error
+    assert [path.as_posix() for path in outcome.written] == list(names)
+    assert set(files(scenes)) == {"a.png", *names}
+
+
+def test_instances_beside_other_outputs(scenes: Path) -> None:
+    plan = Settings.build(Finding(two_subjects()[1]), output="alpha,instances")
+    outcomes = run(scenes, None, plan)
+    assert [path.name for path in outcomes[0].written] == [
+        "a_alpha.png", "a_instance_01_person.png", "a_instance_02_dining-table.png",
+    ]  # fmt: skip
+    assert len(files(scenes)) == 8
+
+
+def test_instances_are_never_inputs_of_the_next_run(scenes: Path) -> None:
+    run(scenes, None)
+    before = files(scenes)
+    again = run(scenes, None)
+    assert [one.status for one in again] == ["failed", "failed"]
+    assert [one.job.name[-5:] for one in again] == ["a.png", "b.png"]
+    assert "a_instance_01_person.png exists" in again[0].error
+    assert files(scenes) == before
+    (scenes / "b_instance_02_dining-table.png").unlink()
+    (scenes / "b_instance_01_person.png").unlink()
+    assert [one.status for one in run(scenes, None, exists="skip")] == ["skipped", "done"]
+    assert files(scenes) == before
+
+
+def test_earlier_instances_that_are_left_are_named(scenes: Path) -> None:
+    run(scenes, None)
+    (scenes / "a_instance_03_dog.png").write_bytes(b"earlier")
+    outcomes = [run(scenes / name, None, exists="overwrite")[0] for name in ("a.png", "b.png")]
+    assert [one.status for one in outcomes] == ["done", "done"]
+    assert [one.notes for one in outcomes] == [
+        (f"{scenes / 'a.png'}: of an earlier run, a_instance_03_dog.png is still there",),
+        (),
+    ]
+
+
+def test_an_instance_never_overwrites_an_input(scenes: Path) -> None:
+    taken = scenes / "a_instance_01_person.png"
+    (scenes / "b.png").rename(taken)
+    before = files(scenes)
+    jobs = plan_jobs([str(scenes / "a.png"), str(taken)], None, INSTANCES, overwrite=True)
+    remover = Finding(two_subjects()[1])
+    first, second = run_jobs(jobs, lambda: remover, INSTANCES, exists="overwrite")
+    assert first.status == "failed" and "is one of the inputs, and is not overwritten" in first.error
+    assert second.status == "done"
+    assert {name: files(scenes)[name] for name in before} == before
+
+
+def test_instances_have_no_place_on_standard_output(scenes: Path) -> None:
+    with pytest.raises(OptionError, match="instances are several files; give a folder"):
+        plan_jobs([str(scenes / "a.png")], "-", INSTANCES)
+    with pytest.raises(OptionError, match="JPEG|jpg"):
+        plan_jobs([str(scenes / "a.png")], "x.jpg", INSTANCES)

@@ -503,11 +503,28 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> Non
 def test_the_models_are_those_of_the_table() -> None:
     result = bgremove_here("models")
     assert result.exit_code == 0
-    table, _, rest = result.stdout.partition("\n\n")
-    assert [line.split()[0] for line in table.splitlines()[1:]] == list(REMOVERS)
-    for info, line in zip(REMOVERS.values(), table.splitlines()[1:], strict=True):
-        assert info.kind in line and info.summary in line and info.license.partition(" (")[0] in line
+    table, zoo, rest = result.stdout.split("\n\n")
+    lines = [*table.splitlines()[1:], *zoo.splitlines()[3:]]
+    assert [line.split()[0] for line in lines] == list(REMOVERS)
+    for info, line in zip(REMOVERS.values(), lines, strict=True):
+        assert info.summary in line and info.license.partition(" (")[0] in line
+        assert info.kind in (line if info.kind != "detectron2" else zoo.splitlines()[0])
     assert all(f"{alias} means {name}." in rest for alias, name in ALIASES.items())
+
+
+def test_a_large_model_says_what_it_takes_before_it_is_fetched(
+    disc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BGREMOVE_HOME", str(tmp_path / "home"))
+    row = REMOVERS["mask_rcnn_R_50_FPN_3x"]
+    wrong = tmp_path / "wrong.pkl"  # so that nothing is downloaded, whether Detectron2 is here or not
+    args = ("remove", disc, "-o", tmp_path / "x.png", "--model", row.name, "--model-file", wrong)
+    result = bgremove_here(*args)
+    assert result.exit_code == 1 and not (tmp_path / "x.png").exists()
+    first, *_ = result.stderr.splitlines()
+    assert first == f"{row.name} takes about {row.memory_gb:g} GB of memory"
+    assert "178 MB" in bgremove_here("models").stdout
+    assert f"memory:    about {row.memory_gb:g} GB" in bgremove_here("info", row.name).stdout
 
 
 def test_models_says_what_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

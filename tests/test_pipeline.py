@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from typing import Any
 
@@ -11,13 +12,15 @@ from PIL import Image as PILImage
 
 from bgremove.arrays import Alpha, Image, check_trimap
 from bgremove.errors import ImageError, OptionError
-from bgremove.io import Frame, open_picture
+from bgremove.io import Frame, frame_from_array, open_picture
 from bgremove.options import Params
-from bgremove.pipeline import Cut, Output, Settings, cut, process, render
-from bgremove.refine import RefineParams
+from bgremove.pipeline import Cut, Output, Settings, cut, cut_instances, process, render
+from bgremove.refine import RefineParams, edge_radius
 from bgremove.registry import create_remover
 from bgremove.removers.base import Remover
+from bgremove.trimap import Box
 from tests.conftest import Example, KnownRemover
+from tests.finding import Finding, a_segment, rectangle, two_subjects
 
 OUTPUTS: list[Output] = ["cutout", "mask", "alpha", "composite", "trimap", "crop"]
 
@@ -238,3 +241,80 @@ def test_extreme_shapes_with_everything_on(name: str, shape: tuple[int, int]) ->
         done = process(image, built.create_remover(), built)
         [[made]] = done.frames.values()
         assert made.dtype == np.uint8 and made.size
+
+
+# Instances ------------------------------------------------------------------------------------------
+
+
+def test_every_subject_by_itself() -> None:
+    image, found = two_subjects()
+    remover = Finding(found)
+    done = process(image, remover, settings(remover, output="alpha,instances", edges="none"))
+    assert list(done.frames) == ["alpha"]
+    np.testing.assert_array_equal(done.frames["alpha"][0] > 0, found.alpha() > 0)
+    person, table = done.instances
+    assert (person.number, person.label, person.score) == (1, "person", 0.9)
+    assert (table.number, table.label, table.box) == (2, "dining table", Box(60, 20, 90, 40))
+    for one, segment in zip(done.instances, found.items, strict=True):
+        assert one.pixels.shape == (60, 100, 4)
+        np.testing.assert_array_equal(one.pixels[..., 3] > 0, segment.mask)
+    assert tuple(person.pixels[30, 20]) == (230, 60, 40, 255)
+
+
+def test_instances_follow_the_settings() -> None:
+    image, found = two_subjects()
+    remover = Finding(found, classes="dining table")
+    cropped = process(image, remover, settings(remover, output="instances", crop=True, edges="none"))
+    [table] = cropped.instances
+    assert table.pixels.shape == (20, 30, 4) and (table.number, table.label) == (1, "dining table")
+    white = process(image, remover, settings(remover, output="instances", background="white", size="50"))
+    assert white.instances[0].pixels.shape == (30, 50, 3)
+    assert tuple(white.instances[0].pixels[2, 2]) == (255, 255, 255)
+    hidden = np.dstack([image, np.where(found.items[1].mask, 128, 255).astype(np.uint8)])
+    [half] = process(hidden, remover, settings(remover, output="instances", edges="none")).instances
+    assert half.pixels[30, 75, 3] == 128  # a picture's own transparency stays
+
+
+def test_the_edges_of_each_instance_follow_its_own_grain() -> None:
+    image, found = two_subjects()
+    coarse = dataclasses.replace(found, items=(found.items[0], dataclasses.replace(found.items[1], grain=6)))
+    remover = Finding(coarse)
+    plan = settings(remover)
+    bands = [single.band for _, single in cut_instances(frame_from_array(image), coarse, plan)]
+    assert bands == [edge_radius(coarse.alpha(), 1), edge_radius(coarse.alpha(), 6)] and bands[1] == 9
+    assert cut(frame_from_array(image), remover, plan).band == 9  # of both together, the coarser
+
+
+def test_what_refinement_leaves_nothing_of_is_no_instance() -> None:
+    image, found = two_subjects()
+    speck = a_segment("dog", rectangle(60, 100, (0, 0, 2, 2)), 0.95)
+    remover = Finding(dataclasses.replace(found, items=(speck, *found.items)))
+    done = process(image, remover, settings(remover, output="instances", edges="none", opening=2))
+    assert [(one.number, one.label) for one in done.instances] == [(1, "person"), (2, "dining table")]
+
+
+def test_nothing_chosen_says_why() -> None:
+    image, found = two_subjects()
+    remover = Finding(found, classes="dog")
+    done = process(image, remover, settings(remover, output="cutout,instances"), name="a.png")
+    assert done.instances == () and not done.frames["cutout"][0].any()
+    assert done.notes == (
+        "a.png: the result is empty: nothing that was found fits classes dog; found, by number: 0 person "
+        "0.90, 1 dining table 0.80",
+    )
+
+
+def test_instances_need_a_remover_that_tells_apart(known: KnownRemover) -> None:
+    for model in ("lite", "grabcut", known):
+        with pytest.raises(OptionError, match="instances need a model that .* as mask_rcnn_R_50_FPN_3x; "):
+            Settings.build(model, output="cutout,instances")
+    assert Settings.build("panoptic_fpn_R_50_3x", output="instances").instances
+
+
+def test_instances_are_of_stills() -> None:
+    image, found = two_subjects()
+    file = io.BytesIO()
+    frames = [PILImage.fromarray(image), PILImage.fromarray(image[::-1].copy())]
+    frames[0].save(file, "PNG", save_all=True, append_images=frames[1:])
+    with pytest.raises(OptionError, match="a.png is animated; instances are made of still pictures only"):
+        process(file.getvalue(), Finding(found), settings(Finding(found), output="instances"), name="a.png")

@@ -8,32 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bgremove.arrays import Image, Mask
 from bgremove.errors import BGRemoveWarning, ImageError, OptionError
 from bgremove.options import settings
-from bgremove.removers.base import SegmentRemover
 from bgremove.segments import UNLABELLED, Segment, Segments, SelectParams, check_classes
 from bgremove.trimap import Box
+from tests.finding import Finding, a_segment, rectangle
 
 HEIGHT, WIDTH = 60, 100
 THINGS = ("person", "dog", "traffic light", "dining table")
 STUFF = ("sky", "wall", "wall-brick", "grass", UNLABELLED)
 
 
-def rectangle(left: int, top: int, right: int, bottom: int) -> Mask:
-    mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[top:bottom, left:right] = True
-    return mask
-
-
 def segment(
     label: str, box: tuple[int, int, int, int], score: float | None = None, grain: float = 1
 ) -> Segment:
-    made = Segment.of(
-        label, rectangle(*box), score=score, kind="stuff" if score is None else "thing", grain=grain
-    )
-    assert made is not None
-    return made
+    return a_segment(label, rectangle(HEIGHT, WIDTH, box), score, grain)
 
 
 # 0 a large person on the left, 1 a dog that overlaps it in the middle, 2 a small person at the right border,
@@ -262,17 +251,6 @@ def test_long_lists_are_cut_short() -> None:
 
 
 # A remover that finds segments --------------------------------------------------------------------
-
-
-class Finding(SegmentRemover):
-    """Finds what it is told."""
-
-    def __init__(self, found: Segments, **choice: Any) -> None:
-        super().__init__(SelectParams(**choice))
-        self.found = found
-
-    def find_segments(self, image: Image) -> Segments:
-        return self.found
 
 
 IMAGE = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
