@@ -495,6 +495,16 @@ def test_a_wrong_setting_stops_the_run_and_says_so(disc_file: str) -> None:
     assert "padding must be pixels" in shown.error
 
 
+@pytest.mark.parametrize("outputs", [("alpha", "cutout"), ("instances",)])
+def test_more_than_one_output_is_refused(thirds: str, disc_file: str, outputs: tuple[str, ...]) -> None:
+    shown = app(disc_file, thirds)
+    shown.field("output").control.value = outputs
+    shown.run_button.click()
+    assert shown.error.startswith("a form makes one output at a time")
+    shown.field("output").control.value = ("alpha",)
+    assert run(shown).result is not None
+
+
 def test_nothing_found_is_said_not_raised(here: Path) -> None:
     PILImage.new("RGB", (80, 60), "white").save("empty.png")
     shown = run(app("empty.png", "contour"))

@@ -26,7 +26,7 @@ from bgremove.removers.base import Device, RemoverInfo
 from bgremove.segments import SelectParams
 from bgremove.widgets import views
 from bgremove.widgets.backdrop import Backdrop
-from bgremove.widgets.bench import Bench, Result, result_of
+from bgremove.widgets.bench import Bench, Result, one_output, result_of
 from bgremove.widgets.chooser import Chooser
 from bgremove.widgets.fields import Field, Form, folded
 from bgremove.widgets.legend import Legend
@@ -141,7 +141,9 @@ class App:
         picture = self.backdrop.background()
         if picture is not None:
             values["background"] = picture
-        return Settings.build(self.chooser.model, **values)
+        made = Settings.build(self.chooser.model, **values)
+        one_output(made)
+        return made
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
@@ -463,7 +465,7 @@ class App:
         if self.photo is None or not self.photo.sample:
             return ""
         settings = self.settings()
-        return file_name(self.photo, settings.outputs[0], settings.write.format)
+        return file_name(self.photo, one_output(settings), settings.write.format)
 
     def _check(self) -> None:
         """Say what is wrong with the settings, if anything is."""

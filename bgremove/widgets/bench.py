@@ -17,6 +17,7 @@ import numpy as np
 
 from bgremove.arrays import Alpha, Image
 from bgremove.compositing import Pixels
+from bgremove.errors import OptionError
 from bgremove.io import Frame, Metadata, encode, output_format
 from bgremove.options import Params
 from bgremove.pipeline import Cut, Output, Settings, cut, render
@@ -185,13 +186,27 @@ class Result:
 
 
 def result_of(subject: Cut, settings: Settings, metadata: Metadata) -> Result:
-    """The first of the outputs that are asked for.
+    """The output that is asked for.
 
     Raises:
         OptionError: if the settings contradict each other.
     """
-    output = settings.outputs[0]
+    output = one_output(settings)
     return Result(render(subject, output, settings), output, settings, metadata)
+
+
+def one_output(settings: Settings) -> Output:
+    """The output that is asked for, of which a form makes one at a time.
+
+    Raises:
+        OptionError: if these are several, or instances.
+    """
+    if settings.instances or len(settings.outputs) != 1:
+        raise OptionError(
+            f"a form makes one output at a time, and no instances; got {', '.join(settings.wanted)}; "
+            "choose one, or use bgremove remove, which makes all"
+        )
+    return settings.outputs[0]
 
 
 def _parted(params: Params) -> tuple[Hashable, ...]:
