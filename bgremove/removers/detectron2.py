@@ -219,13 +219,14 @@ class Detectron2Remover(SegmentRemover):
     def _segments(self, found: Any, stuff: Any, seen: Sequence[int], shape: Sequence[int]) -> Segments:
         """One photo's raw result, pasted to the photo's size by Detectron2's own functions."""
         height, width = shape
+        found.scores, found.pred_masks = found.scores.float(), found.pred_masks.float()  # of half precision
+        found.pred_boxes.tensor = found.pred_boxes.tensor.float()
         sure = found.scores >= self.params.min_score
         unsure, found = found[~sure], found[sure]
         missed = [
             (self._names.things[number], float(score))
             for number, score in zip(_array(unsure.pred_classes), _array(unsure.scores), strict=True)
         ]
-        found.pred_masks = found.pred_masks.float()
         cells = int(found.pred_masks.shape[-1])
         instances = _detectron2("modeling.postprocessing").detector_postprocess(found, height, width)
         if stuff is None:

@@ -78,4 +78,6 @@ def test_the_model_card_says_what_a_user_must_know() -> None:
     for heading in ("Data", "Recipe", "Figures", "Weaknesses", "Not to be used for"):
         assert re.search(rf"^## {heading}", card, flags=re.MULTILINE), heading
     assert WEIGHTS is not None and WEIGHTS.digest in card
-    assert "bgremove train " in card and "bgremove export " in card and "bgremove evaluate " in card
+    assert "bgremove evaluate " in card and "bash benchmarks/train_lite.sh " in card
+    recipe = Path(__file__).parents[2] / "benchmarks" / "train_lite.sh"
+    assert all(f"bgremove {step} " in recipe.read_text("utf-8") for step in ("data", "train", "export"))
