@@ -35,9 +35,9 @@ class Sample:
 
 
 SAMPLES = (
-    Sample("astronaut", "#2a9d8f", strokes=True),
     Sample("coffee", "#f2c14e"),
     Sample("cat", "#8ecae6"),
+    Sample("astronaut", "#2a9d8f", strokes=True),
 )
 
 

@@ -292,8 +292,8 @@ def test_the_lines_of_a_picture_as_background(disc_file: str) -> None:
 def test_the_lines_of_a_sample_write_into_the_current_folder(here: Path) -> None:
     shown = run(app(None, "contour"))
     before = set(Path(bgremove.__file__).parent.glob("assets/*"))
-    assert eval(shown.python_line) == "astronaut_cutout.png"
-    assert same(pixels("astronaut_cutout.png"), shown.result)
+    assert eval(shown.python_line) == "coffee_cutout.png"
+    assert same(pixels("coffee_cutout.png"), shown.result)
     assert set(Path(bgremove.__file__).parent.glob("assets/*")) == before
 
 
@@ -630,7 +630,7 @@ def test_found_is_offered_only_where_something_is_found(thirds: str, disc_file: 
 def test_uploads_of_several_photos(here: Path) -> None:
     photos = upload()
     shown = app(photos, "contour")
-    assert [Path(photo.name).name for photo in photos.items] == ["astronaut.jpg", "coffee.jpg", "cat.jpg"]
+    assert [Path(photo.name).name for photo in photos.items] == ["coffee.jpg", "cat.jpg", "astronaut.jpg"]
     send(photos.button, ("one.png", png()), ("two.png", png(60)))
     assert [photo.name for photo in photos.items] == ["one.png", "two.png"]
     assert uploaded(photos.button) == []  # not kept twice

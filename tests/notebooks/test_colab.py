@@ -91,7 +91,7 @@ def test_photos_from_the_web(here: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_without_any_there_are_the_samples(capsys: pytest.CaptureFixture[str]) -> None:
     photos = colab.choose_photos("http://127.0.0.1:9/a.png")
-    assert [Path(photo.name).name for photo in photos.items] == ["astronaut.jpg", "coffee.jpg", "cat.jpg"]
+    assert [Path(photo.name).name for photo in photos.items] == ["coffee.jpg", "cat.jpg", "astronaut.jpg"]
     assert "sample photographs" in capsys.readouterr().out
 
 
@@ -238,7 +238,7 @@ def test_the_drive_is_mounted_for_a_folder_in_it(stand_in: Path, capsys: pytest.
 
 def test_a_cancelled_upload_leaves_the_samples(stand_in: Path) -> None:
     photos = colab.choose_photos()
-    assert [Path(photo.name).name for photo in photos.items] == ["astronaut.jpg", "coffee.jpg", "cat.jpg"]
+    assert [Path(photo.name).name for photo in photos.items] == ["coffee.jpg", "cat.jpg", "astronaut.jpg"]
     assert colab.choose_background("image") == sample_path("stars.jpg")
     assert stand_in.read_text(encoding="utf-8") == "upload 1\nupload 2\n"
 

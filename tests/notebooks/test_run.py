@@ -148,11 +148,11 @@ def test_in_jupyter_everything_is_shown(jupyter: Run) -> None:
 
 def test_in_jupyter_the_samples_are_cut_out(jupyter: Run) -> None:
     facts = jupyter.facts
-    assert facts["photos"] == ["astronaut.jpg", "coffee.jpg", "cat.jpg"]
+    assert facts["photos"] == ["coffee.jpg", "cat.jpg", "astronaut.jpg"]
     assert facts["cutout"] == facts["form"][1] == facts["classical"][1] == [*facts["photo"][:2], 4]
     assert facts["form"][0] == facts["classical"][0] == ""
     with zipfile.ZipFile(jupyter.folder / facts["zip"]) as archive:
-        assert archive.namelist() == ["astronaut.png", "coffee.png", "cat.png"]
+        assert archive.namelist() == ["coffee.png", "cat.png", "astronaut.png"]
     assert "3 of 3 pictures are in cutouts.zip" in jupyter.text("folder")
     assert jupyter.calls == ()
 
