@@ -112,7 +112,8 @@ def child(way: str, network: str, small: str, large: str) -> None:
         settings: dict[str, Any] = {"preset": "raw", "foreground": "none"} if way == "raw" else {}
 
         def remove(data: bytes) -> bytes:
-            return bgremove.remove(data, model, **settings)
+            cutout: bytes = bgremove.remove(data, model, **settings)
+            return cutout
 
     remove(Path(small).read_bytes())
     data = Path(large).read_bytes()
