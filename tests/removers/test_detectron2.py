@@ -131,7 +131,7 @@ def test_instances_become_things_the_surest_first() -> None:
     assert person.kind == "thing" and person.score == pytest.approx(0.95)
     assert person.box == Box(19, 0, 60, 40) and dog.box == Box(1, 2, 11, 13)
     assert person.area == 1600 and person.mask.dtype == bool
-    assert person.grain == pytest.approx(42 / 14) and dog.grain == 1
+    assert person.grain == pytest.approx(42 / 14 / 2) and dog.grain == 1
     np.testing.assert_array_equal(dog.mask, masks[0])
 
 
