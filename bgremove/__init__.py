@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from bgremove.api import predict_alpha, remove
+    from bgremove.api import RemovedInstance, predict_alpha, remove
     from bgremove.background import (
         blur_background,
         fit_background,
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         create_remover,
     )
     from bgremove.removers.base import Remover, RemoverInfo
+    from bgremove.segments import Segment, Segments, SelectParams
     from bgremove.trimap import Box, alpha_to_trimap, bounding_box
 
 _HOMES = {
@@ -80,8 +81,12 @@ _HOMES = {
     "OutputParams": "pipeline",
     "Params": "options",
     "RefineParams": "refine",
+    "RemovedInstance": "api",
     "Remover": "removers.base",
     "RemoverInfo": "removers.base",
+    "Segment": "segments",
+    "Segments": "segments",
+    "SelectParams": "segments",
     "Settings": "pipeline",
     "UnknownRemoverError": "errors",
     "WeightsError": "errors",
@@ -124,8 +129,12 @@ __all__ = [
     "Params",
     "REMOVERS",
     "RefineParams",
+    "RemovedInstance",
     "Remover",
     "RemoverInfo",
+    "Segment",
+    "Segments",
+    "SelectParams",
     "Settings",
     "UnknownRemoverError",
     "WeightsError",
