@@ -87,6 +87,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "detectron2: runs the real Detectron2, where it is set up")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests that ask for the fixture ``detectron2``, if only through another, need no mark of their own."""
+    if "detectron2" in getattr(item, "fixturenames", ()):
+        item.add_marker("detectron2")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests of the real Detectron2 are skipped where it is not: it needs 5 GB of PyTorch's other build."""

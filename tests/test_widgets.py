@@ -290,7 +290,7 @@ def test_the_lines_of_a_picture_as_background(disc_file: str) -> None:
 
 
 def test_the_lines_of_a_sample_write_into_the_current_folder(here: Path) -> None:
-    shown = run(app(None, "contour"))
+    shown = run(app(None, "lite"))
     before = set(Path(bgremove.__file__).parent.glob("assets/*"))
     assert eval(shown.python_line) == "coffee_cutout.png"
     assert same(pixels("coffee_cutout.png"), shown.result)

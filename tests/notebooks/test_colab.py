@@ -99,7 +99,7 @@ def test_a_photo_that_cannot_be_read_is_passed_over(capsys: pytest.CaptureFixtur
     from bgremove.widgets.photos import Photo, Photos
 
     photos = Photos([Photo("broken.jpg", b"\xff\xd8nothing")])
-    assert colab.first(photos).shape == (512, 512, 3)  # the first sample's
+    assert colab.first(photos).shape == (400, 600, 3)  # the first sample's
     assert "Skipped broken.jpg" in capsys.readouterr().out
 
 
