@@ -100,7 +100,9 @@ def apart(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     before = {name: one for name, one in sys.modules.items() if name.partition(".")[0] == "detectron2"}
     forget()
     monkeypatch.setenv("BGREMOVE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    # Without a real one, which tests of another file may have imported.
+    without = [place for place in sys.path if not (Path(place) / "detectron2" / "__init__.py").is_file()]
+    monkeypatch.setattr(sys, "path", without)
     monkeypatch.setattr(sys, "meta_path", [Hidden, *sys.meta_path])
     for name in ("torch", "torchvision"):
         if find_spec(name) is None:
