@@ -4,16 +4,20 @@ A pickle is a program: opening one with :func:`pickle.load` does what its author
 Detectron2's zoo publishes its networks so. :func:`load_pickle` follows only the instructions that data
 need, and only a few names, none of which is looked up: each stands for some lines of this module, so that
 not even NumPy's own pickle code sees what the file says. What the file can make is bounded by its size.
+What is long stays in the file until its array wants it, so that weights are in memory once.
 """
 
 from __future__ import annotations
 
+import codecs
+import math
 import pickle
 import pickletools
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, ClassVar, cast
+from typing import IO, Any, ClassVar, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +42,9 @@ _INSTRUCTIONS = {
 _NAMES = {op.code.encode("latin1")[0]: op.name for op in pickletools.opcodes}
 _PLAIN = (str, bytes, int, float, bool, type(None))
 _DEEPEST = 50  # levels of lists in lists; weights have three
+_LONG = 1 << 16  # bytes or text from this length on stay in the file at first
+_BLOCK = 1 << 20  # bytes that are read of them at once
+_Encoding = Literal["latin1", "utf-8"]
 
 
 def load_pickle(path: Path) -> Any:
@@ -101,6 +108,72 @@ class _Bounded:
         self._left -= len(line)
         return line
 
+    def skip(self, count: int) -> int:
+        """Go over `count` bytes without reading them; where they begin."""
+        if count > self._left:
+            raise EOFError
+        self._left -= count
+        start = self._file.tell()
+        self._file.seek(count, 1)
+        return start
+
+    def blocks(self, start: int, count: int) -> Iterator[bytes]:
+        """`count` bytes from `start`, a block at a time; after all of them, the place is what it was."""
+        place = self._file.tell()
+        self._file.seek(start)
+        for done in range(0, count, _BLOCK):
+            block = self._file.read(min(_BLOCK, count - done))
+            if len(block) < min(_BLOCK, count - done):
+                raise EOFError
+            yield block
+        self._file.seek(place)
+
+
+class _Stored:
+    """Long bytes, or text, that are in the file still.
+
+    Attributes:
+        count: their bytes in the file; no fewer than are meant, which as UTF-8 take one or two.
+        is_text: whether they are text; as bytes, UTF-8 stands for text in Latin-1.
+    """
+
+    __slots__ = ("_encoding", "_file", "_start", "count", "is_text")
+
+    def __init__(self, file: _Bounded, start: int, count: int, encoding: _Encoding, is_text: bool) -> None:
+        self._file, self._start, self._encoding = file, start, encoding
+        self.count, self.is_text = count, is_text
+
+    def encoded(self) -> _Stored:
+        """The same text as bytes."""
+        if not self.is_text:
+            raise TypeError
+        return _Stored(self._file, self._start, self.count, self._encoding, False)
+
+    def fill(self, buffer: memoryview) -> None:
+        """Write the bytes, which must be just as many, into `buffer`."""
+        done = 0
+        for block in self._bytes():
+            buffer[done : done + len(block)] = block  # a ValueError if they are too many
+            done += len(block)
+        if done != len(buffer):
+            raise ValueError
+
+    def value(self) -> bytes | str:
+        if not self.is_text:
+            return b"".join(self._bytes())
+        data = b"".join(self._file.blocks(self._start, self.count))
+        return str(data, self._encoding, "surrogatepass")
+
+    def _bytes(self) -> Iterator[bytes]:
+        blocks = self._file.blocks(self._start, self.count)
+        if self._encoding == "latin1":
+            yield from blocks
+            return
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        for block in blocks:
+            yield decoder.decode(block).encode("latin1")
+        decoder.decode(b"", final=True)
+
 
 class _Function:
     """What a name in the file stands for; callable, and nothing else."""
@@ -139,15 +212,25 @@ class _Array:
 
     def restore(self, state: Any) -> None:
         _version, shape, dtype, is_fortran, data = state
-        if type(dtype) is not _Dtype or type(data) not in (bytes, str):
+        if type(dtype) is not _Dtype or type(data) not in (bytes, str, _Stored):
             raise _Refused("it holds an array of Python objects, not of numbers")
         if type(shape) is not tuple or not all(type(length) is int and length >= 0 for length in shape):
             raise _Refused(f"it holds an array of shape {shape!r}")
-        self._budget.take(len(data))
-        raw = _encode(data)
-        flat = np.frombuffer(raw, dtype.value) if raw else np.empty(0, dtype.value)
+        flat = self._filled(data, math.prod(shape) * dtype.value.itemsize).view(dtype.value)
         shaped = flat.reshape(shape, order="F" if is_fortran else "C")
-        self.value = np.array(shaped, dtype.value.newbyteorder("="), order="C")
+        self.value = np.asarray(shaped, dtype.value.newbyteorder("="), order="C")
+
+    def _filled(self, data: Any, count: int) -> npt.NDArray[np.uint8]:
+        """`data` as `count` bytes that can be written to; a ValueError if it has another number of them."""
+        if count > (data.count if type(data) is _Stored else len(data)):
+            raise ValueError
+        self._budget.take(count)
+        flat = np.empty(count, np.uint8)
+        if type(data) is _Stored:
+            data.fill(flat.data)
+        else:
+            flat.data[:] = _encode(data)
+        return flat
 
 
 def _encode(text: Any) -> bytes:
@@ -162,9 +245,13 @@ class _Unpickler(pickle._Unpickler):
         code: method for code, method in pickle._Unpickler.dispatch.items() if code in _INSTRUCTIONS
     }
     stack: list[Any]
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
+    _unframer: Any
 
     def __init__(self, file: _Bounded, budget: _Budget) -> None:
         super().__init__(file, encoding="latin1")
+        self._bounded = file
         self._names = _names(budget)
 
     def load(self) -> Any:
@@ -193,8 +280,28 @@ class _Unpickler(pickle._Unpickler):
             raise _Refused("it changes what is not meant to be changed")
         made.restore(state)
 
+    def load_long_data(self, length: str, encoding: _Encoding, is_text: bool) -> None:
+        """Bytes or text after their `length`, in the form of :mod:`struct`."""
+        [count] = struct.unpack(length, self.read(struct.calcsize(length)))
+        if count < 0:
+            raise pickle.UnpicklingError
+        if count >= _LONG and self._unframer.current_frame is None:
+            start = self._bounded.skip(count)
+            self.append(_Stored(self._bounded, start, count, encoding, is_text))
+        else:
+            data = self.read(count)
+            self.append(str(data, encoding, "surrogatepass") if is_text else data)
+
     dispatch[pickle.REDUCE[0]] = load_reduce
     dispatch[pickle.BUILD[0]] = load_build
+    for _code, *_form in (
+        (pickle.BINBYTES, "<I", "latin1", False),
+        (pickle.BINBYTES8, "<Q", "latin1", False),
+        (pickle.BINSTRING, "<i", "latin1", True),
+        (pickle.BINUNICODE, "<I", "utf-8", True),
+        (pickle.BINUNICODE8, "<Q", "utf-8", True),
+    ):
+        dispatch[_code[0]] = lambda self, form=_form: self.load_long_data(*form)
 
 
 def _names(budget: _Budget) -> dict[tuple[str, str], _Function]:
@@ -212,9 +319,12 @@ def _names(budget: _Budget) -> dict[tuple[str, str], _Function]:
         [number] = np.frombuffer(_encode(data), dtype.value)
         return cast(np.generic, number)
 
-    def encode(text: str, encoding: str) -> bytes:
+    def encode(text: str | _Stored, encoding: str) -> bytes | _Stored:
         if encoding not in ("latin1", "latin-1"):
             raise _Refused(f"it asks for the encoding {encoding!r}")
+        if isinstance(text, _Stored):
+            budget.take(text.count)
+            return text.encoded()
         budget.take(len(text))
         return str.encode(text, "latin1")
 
@@ -240,6 +350,8 @@ def _plain(value: Any) -> Any:
             return value
         if type(value) is _Array and value.value is not None:
             return value.value
+        if type(value) is _Stored:
+            return done[id(value)] if id(value) in done else done.setdefault(id(value), value.value())
         if type(value) not in (dict, list, tuple):
             raise _Refused(f"it holds a {getattr(value, 'name', type(value).__name__.strip('_').lower())}")
         if id(value) in done:

@@ -99,6 +99,51 @@ def test_an_array_without_elements(file: Path) -> None:
     assert load_pickle(file).shape == (0, 4)
 
 
+LONG = 100_000  # bytes; such are left in the file at first
+
+
+def big() -> dict[str, Any]:
+    """Arrays, bytes and text long enough to be left in the file at first."""
+    random = np.random.default_rng(0)
+    values = random.normal(size=(LONG // 4, 3))
+    return {
+        "weight": values.astype(np.float32),
+        "columns first": np.asfortranarray(values),
+        "other byte order": values.astype(">f4"),
+        "mask": values > 0,
+        "text": "aä€" * LONG,
+        "bytes": bytes(range(256)) * (LONG // 256),
+    }
+
+
+@pytest.mark.parametrize("protocol", range(5))
+def test_what_is_long_is_read_as_pickle_itself_would(file: Path, protocol: int) -> None:
+    expected = big()
+    file.write_bytes(pickle.dumps([expected, expected["bytes"], b"the end"], protocol))
+    found, again, end = load_pickle(file)
+    assert list(found) == list(expected) and end == b"the end" and again == expected["bytes"]
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+        if isinstance(value, np.ndarray):
+            assert found[name].dtype == value.dtype.newbyteorder("=") and found[name].flags.writeable
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_weights_are_in_memory_once(file: Path, protocol: int) -> None:
+    model = OrderedDict((str(n), np.full(2_000_000 + n, n + 0.1, np.float32)) for n in range(4))
+    size = sum(array.nbytes for array in model.values())
+    file.write_bytes(pickle.dumps({"model": model}, protocol))
+    tracemalloc.start()
+    try:
+        found = load_pickle(file)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert size < peak < size + 6_000_000  # and a block of the file
+    for name, array in model.items():
+        np.testing.assert_array_equal(found["model"][name], array)
+
+
 class Call:
     """Pickles as a call of `function`."""
 
@@ -264,6 +309,78 @@ def test_no_file_takes_more_memory_than_its_size_allows(file: Path, data: bytes,
         assert tracemalloc.get_traced_memory()[1] < 10 * len(data) + 2_000_000
     finally:
         tracemalloc.stop()
+
+
+def long_array(shape: bytes, data: bytes) -> bytes:
+    """A pickle of an array of float32 whose numbers are the instruction `data`."""
+    return reconstruct(shape, PLAIN, data)
+
+
+def length(count: int) -> bytes:
+    return b"J" + struct.pack("<i", count) + b"\x85"
+
+
+@pytest.mark.parametrize("form", ["bytes", "text of Python 2", "text", "bytes in a frame"])
+def test_the_numbers_of_a_long_array_in_any_form(file: Path, form: str) -> None:
+    values = np.random.default_rng(0).normal(size=LONG // 4).astype("<f4")
+    raw = values.tobytes()
+    encoded = raw.decode("latin1").encode()
+    file.write_bytes(
+        {
+            "bytes": long_array(length(len(values)), b"B" + struct.pack("<I", LONG) + raw),
+            "text of Python 2": long_array(length(len(values)), b"T" + struct.pack("<i", LONG) + raw),
+            "text": long_array(length(len(values)), b"X" + struct.pack("<I", len(encoded)) + encoded),
+            "bytes in a frame": in_a_frame(
+                long_array(length(len(values)), b"B" + struct.pack("<I", LONG) + raw)
+            ),
+        }[form]
+    )
+    np.testing.assert_array_equal(load_pickle(file), values)
+
+
+def in_a_frame(data: bytes) -> bytes:
+    return data[:2] + b"\x95" + struct.pack("<Q", len(data) - 2) + data[2:]
+
+
+def many(count: int) -> bytes:
+    """As many arrays of the same long bytes."""
+    one = b"B" + struct.pack("<I", LONG) + bytes(LONG) + b"q\x09"
+    array = long_array(length(LONG // 4), one)[:-1]
+    again = long_array(length(LONG // 4), b"h\x09")[2:-1]
+    return b"\x80\x04(" + array[2:] + again * (count - 1) + b"l."
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"B" + struct.pack("<I", LONG - 4) + bytes(LONG - 4), r"broken \(ValueError\)"),
+        (b"B" + struct.pack("<I", LONG + 4) + bytes(LONG + 4), r"broken \(ValueError\)"),
+        (b"X" + struct.pack("<I", LONG + 1) + bytes(LONG + 1), r"broken \(ValueError\)"),
+        (b"X" + struct.pack("<I", LONG) + b"\xc3\xa4" * (LONG // 2), r"broken \(ValueError\)"),
+        (b"X" + struct.pack("<I", 3 * LONG) + "€".encode() * LONG, r"broken \(UnicodeEncodeError\)"),
+        (b"X" + struct.pack("<I", LONG + 1) + bytes(LONG) + b"\xc3", r"broken \(UnicodeDecodeError\)"),
+        (b"X" + struct.pack("<I", LONG) + b"\xff" * LONG, r"broken \(UnicodeDecodeError\)"),
+        (b"T" + struct.pack("<i", -LONG) + bytes(LONG), r"broken \(UnpicklingError\)"),
+        (b"B" + struct.pack("<I", 2 * LONG) + bytes(LONG), "cut short"),
+        (b"\x8e" + struct.pack("<Q", LONG * LONG) + bytes(LONG), "cut short"),
+        (b"B" + struct.pack("<I", LONG) + bytes(LONG) + b"cnumpy\nload\n", "asks for numpy.load"),
+        (
+            b"c_codecs\nencode\nB" + struct.pack("<I", LONG) + bytes(LONG) + text("latin1") + b"\x86R",
+            r"broken \(TypeError\)",
+        ),
+    ],
+)
+def test_long_data_that_do_not_fit(file: Path, data: bytes, why: str) -> None:
+    refused(file, long_array(length(LONG // 4), data))
+    with pytest.raises(WeightsError, match=why):
+        load_pickle(file)
+
+
+def test_a_few_arrays_of_the_same_bytes_but_not_many(file: Path) -> None:
+    file.write_bytes(many(3))
+    first, *others = load_pickle(file)
+    assert len(others) == 2 and all(one is not first and (one == first).all() for one in others)
+    assert "far more than its own size" in refused(file, many(50))
 
 
 def test_a_file_cut_short_anywhere(file: Path) -> None:
