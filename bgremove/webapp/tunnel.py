@@ -388,7 +388,7 @@ class _Agent:
         agent: dict[str, Any] = {"inspect_db_size": -1, "update_check": False}  # requests are not kept
         if token:
             agent["authtoken"] = token
-        version = str(self._config.config_version)
+        version = str(getattr(self._config, "config_version", "2"))  # not in pyngrok 8.1
         settings = {"version": version, **({"agent": agent} if version == "3" else agent)}
         path = Path(str(self._config.config_path))
         path.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML, too
