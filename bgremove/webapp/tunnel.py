@@ -440,8 +440,10 @@ def _config(ngrok_path: str | os.PathLike[str] | None) -> PyngrokConfig:
     except ImportError as error:
         raise MissingExtraError('a public address needs pyngrok: pip install "bgremove[web]"') from error
     _no_proxy_to_this_machine()
-    path = None if ngrok_path is None else os.fspath(ngrok_path)
-    config = PyngrokConfig(path, request_timeout=20, start_new_session=os.name == "posix")
+    path = ngrok_path or os.environ.get("PYNGROK_NGROK_PATH")  # pyngrok 8.1 does not look there
+    config = PyngrokConfig(
+        os.fspath(path) if path else None, request_timeout=20, start_new_session=os.name == "posix"
+    )
     config.auth_token = None
     return config
 
