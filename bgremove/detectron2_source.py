@@ -159,7 +159,8 @@ def import_detectron2() -> ModuleType:
         path = _source_path()
         if not path.is_dir():
             raise MissingExtraError(
-                f"this needs Detectron2, which is not here: {_COMMAND} puts it in place, without a build"
+                f"Detectron2 is needed for this, and is not here: run {_again()}, which puts it in place "
+                "without a build"
             )
         _need_torch()
         _verify(path)
@@ -174,11 +175,16 @@ def import_detectron2() -> ModuleType:
         missing = (error.name or "").partition(".")[0]
         if isinstance(error, ModuleNotFoundError) and missing in SOURCE.needs:
             raise MissingExtraError(
-                f"Detectron2 needs {missing}, which is not installed: {_COMMAND} installs it"
+                f"Detectron2 needs {missing}, which is not installed: run {_again()}, which installs it"
             ) from error
         raise _broken(path, ours, error) from error
     except Exception as error:  # parts that do not fit each other fail in any way
         raise _broken(path, ours, error) from error
+
+
+def _again() -> str:
+    """What puts everything in place, as the user of a notebook on Colab knows it, or anyone else."""
+    return "the cell Set-up again" if "google.colab" in sys.modules else _COMMAND
 
 
 def _import_parts() -> ModuleType:

@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -277,10 +278,17 @@ def test_a_clone_in_the_folder_hides_nothing(server: Server, tmp_path: Path) -> 
     assert sys.modules["detectron2"].__file__ == str(folder() / "detectron2" / "__init__.py")
 
 
-def test_the_command_is_said_where_it_is_missing(server: Server) -> None:
-    with pytest.raises(
-        MissingExtraError, match="needs Detectron2, which is not here: bgremove setup detectron2"
-    ):
+@pytest.mark.parametrize(
+    ("colab", "what"), [(False, "bgremove setup detectron2"), (True, "the cell Set-up again")]
+)
+def test_what_to_run_is_said_where_it_is_missing(
+    server: Server, monkeypatch: pytest.MonkeyPatch, colab: bool, what: str
+) -> None:
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    if colab:
+        monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    sentence = f"^Detectron2 is needed for this, and is not here: run {what}, which puts it in place without"
+    with pytest.raises(MissingExtraError, match=sentence):
         import_detectron2()
 
 
@@ -300,7 +308,7 @@ def test_pytorch_is_not_installed_by_us(server: Server, monkeypatch: pytest.Monk
         ),
         (
             "import need",
-            "Detectron2 needs need, which is not installed: bgremove setup detectron2 installs it",
+            "Detectron2 needs need, which is not installed: run bgremove setup detectron2, which installs it",
         ),
     ],
 )
