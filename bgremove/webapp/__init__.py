@@ -26,6 +26,8 @@ class MetricsLike(Protocol):
 
     def seen(self, route: str, method: str, status: int, seconds: float) -> None: ...
 
+    def picture(self, model: str, *, empty: bool = False) -> None: ...
+
     def text(self) -> str: ...
 
 
@@ -90,6 +92,9 @@ class _NoMetrics:
 
     def seen(self, route: str, method: str, status: int, seconds: float) -> None:
         """One request more."""
+
+    def picture(self, model: str, *, empty: bool = False) -> None:
+        """One cut-out more."""
 
     def text(self) -> str:
         """What was counted, in Prometheus' format."""

@@ -62,7 +62,7 @@ class ServeParams(Params):
     def _usable(cls, token: str) -> str:
         if token and not re.fullmatch(r"[A-Za-z0-9._~-]{8,200}", token):
             raise ValueError(
-                "token must be 8 to 200 letters, digits and . _ ~ - to fit a link; leave it out to have one made"
+                "token must be 8 to 200 letters, digits and . _ ~ - to fit a link; without it one is made"
             )
         return token
 

@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, cast
 
 from bgremove.errors import BGRemoveError, DeviceError, MissingExtraError, WeightsError
 
@@ -26,7 +26,7 @@ class Fault(BGRemoveError):
         headers: more headers of the answer.
     """
 
-    status: ClassVar[int] = 400
+    status: int = 400
 
     def __init__(self, sentence: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(sentence)
@@ -72,9 +72,11 @@ class Busy(Fault):
 
 
 class TooSlow(Fault):
-    """It took longer than a request may."""
+    """It took longer than a request may: to wait (503) or to work (504)."""
 
-    status = 503
+    def __init__(self, sentence: str, status: int = 503) -> None:
+        super().__init__(sentence, {"Retry-After": "10"} if status == 503 else None)
+        self.status = status
 
 
 def status_of(error: BGRemoveError) -> int:

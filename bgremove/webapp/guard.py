@@ -2,12 +2,66 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
+import threading
+import time
+from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
 
-from flask import Flask
+from flask import Flask, Response, request
 
-from bgremove.webapp.config import ServeParams
+from bgremove.webapp.config import ServeParams, is_loopback
+from bgremove.webapp.errors import Busy, NotAllowedIn, Refused
+
+COOKIE = "bgremove"
+
+_WRONG_TOKENS = 10  # a minute and address
+_WRONG_TOKENS_OF_ALL = 200  # a minute
+_ADDRESSES = 10_000  # remembered
+
+HEADERS = {
+    "Content-Security-Policy": "; ".join(
+        (
+            "default-src 'self'",
+            "img-src 'self' blob: data:",
+            "media-src 'self' blob:",
+            "connect-src 'self' blob:",
+            "worker-src 'self' blob:",
+            "object-src 'none'",
+            "base-uri 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'self' https://colab.research.google.com https://*.googleusercontent.com",
+        )
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Of every answer."""
+
+
+class Buckets:
+    """How often each of many may do something: so often a minute, all of it at once if need be."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self._lock = threading.Lock()
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, who: str, *, take: float = 1) -> float:
+        """Seconds until `who` may do it (again); 0 if it was granted now."""
+        now = time.monotonic()
+        with self._lock:
+            left, then = self._left.pop(who, (float(self.rate), now))
+            left = min(float(self.rate), left + (now - then) * self.rate / 60)
+            granted = left >= max(take, 1e-9)
+            self._left[who] = (left - take if granted else left, now)
+            if len(self._left) > _ADDRESSES:
+                self._left.popitem(last=False)
+            return 0.0 if granted else (max(take, 1) - left) * 60 / self.rate
 
 
 class Guard:
@@ -20,12 +74,166 @@ class Guard:
 
     def __init__(self, params: ServeParams, hosts: Sequence[str] = ()) -> None:
         self.params = params
-        self.hosts = tuple(hosts)
+        self.hosts = tuple(host.lower() for host in hosts)
         self.token = (params.token or secrets.token_urlsafe(24)) if params.needs_token else ""
+        self._pictures = Buckets(params.rate)
+        self._wrong = Buckets(_WRONG_TOKENS)
+        self._wrong_of_all = Buckets(_WRONG_TOKENS_OF_ALL)
+
+    def init_app(self, app: Flask) -> None:
+        """Stand before every request of `app`, and put the headers of safety on every answer."""
+
+        @app.before_request
+        def check() -> None:
+            self.check()
+
+        @app.after_request
+        def protect(response: Response) -> Response:
+            for name, value in HEADERS.items():
+                response.headers.setdefault(name, value)
+            return response
+
+    def check(self) -> None:
+        """Let the request at hand pass.
+
+        Raises:
+            Refused: if it comes from another site, or by a name that is not this server's.
+            NotAllowedIn: if it shows no token, or a wrong one.
+            Busy: if it showed too many wrong ones, or asks for too many pictures.
+        """
+        if not self.token:
+            self._check_host()
+            self._check_site()
+        elif not _open():
+            how = self._shown()
+            if not how:
+                raise NotAllowedIn(
+                    "a token is needed; open the link that was printed when this server started, or send the "
+                    "token in the header X-Api-Key",
+                    {"WWW-Authenticate": "Bearer"},
+                )
+            if how == "cookie":
+                self._check_site()
+        if request.method == "POST" and _counts():
+            self.count()
 
     def allowed(self) -> bool:
         """Whether the request at hand showed the token, or needs none."""
-        return True
+        return not self.token or bool(self._shown())
 
-    def init_app(self, app: Flask) -> None:
-        """Stand before every request of `app`."""
+    def log_in(self, token: Any) -> None:
+        """Accept a token from the page.
+
+        Raises:
+            NotAllowedIn: if it is wrong.
+            Busy: if too many were.
+        """
+        if self.token:
+            self._compare(token if isinstance(token, str) else "")
+
+    def set_cookie(self, response: Response) -> None:
+        """Let the browser show from now on that it knew the token."""
+        if self.token:
+            secure = request.is_secure or request.headers.get("X-Forwarded-Proto", "") == "https"
+            response.set_cookie(COOKIE, self._stamp, httponly=True, samesite="Strict", secure=secure)
+
+    def count(self) -> None:
+        """One picture more for whoever asks.
+
+        Raises:
+            Busy: if these are more than the rate allows.
+        """
+        if not self.params.rate:
+            return
+        seconds = self._pictures.wait(client_address())
+        if seconds:
+            raise Busy(
+                f"{self.params.rate} pictures a minute is what one visitor may ask for; try again in "
+                f"{max(1, round(seconds))} s",
+                seconds,
+            )
+
+    @property
+    def _stamp(self) -> str:
+        """What the cookie holds: it follows from the token, and does not tell it."""
+        return hmac.digest(self.token.encode(), b"bgremove cookie", "sha256").hex()
+
+    def _shown(self) -> str:
+        """By what the token was shown: ``header``, ``cookie``, or not at all."""
+        cookie = request.cookies.get(COOKIE, "")
+        if cookie and hmac.compare_digest(cookie.encode(), self._stamp.encode()):
+            return "cookie"
+        shown = request.headers.get("X-Api-Key", "")
+        scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+        if not shown and scheme.lower() == "bearer":
+            shown = bearer.strip()
+        if not shown:
+            return ""
+        self._compare(shown)
+        return "header"
+
+    def _compare(self, token: str) -> None:
+        """Compare in constant time; not at all after too many wrong ones, so that nobody can try them all."""
+        address = client_address()
+        seconds = self._wrong.wait(address, take=0) or self._wrong_of_all.wait("all", take=0)
+        if seconds:
+            raise Busy(f"too many wrong tokens; try again in {max(1, round(seconds))} s", seconds)
+        if not hmac.compare_digest(token.encode(), self.token.encode()):
+            self._wrong.wait(address)
+            self._wrong_of_all.wait("all")
+            raise NotAllowedIn(
+                "the token is wrong; take the link that was printed when this server started",
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+    def _check_host(self) -> None:
+        """Names that lead here by a trick of somebody's (DNS rebinding) are not ours."""
+        host = _hostname(request.host)
+        if not (is_loopback(host) or self._is_ours(host)):
+            raise Refused(
+                f"this server is not called {host[:80]!r}; open it as localhost, or start it with a token"
+            )
+
+    def _check_site(self) -> None:
+        """Pages of other sites must not change anything in a visitor's name."""
+        if request.method in ("GET", "HEAD", "OPTIONS"):
+            return
+        origin = request.headers.get("Origin")
+        foreign = request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none")
+        if origin is not None and not foreign:
+            netloc = urlsplit(origin).netloc
+            foreign = netloc != request.host and not self._is_ours(_hostname(netloc))
+        if foreign:
+            raise Refused("this request comes from a page of another site; use this server's own page")
+
+    def _is_ours(self, host: str) -> bool:
+        return any(host.endswith(one) if one.startswith(".") else host == one for one in self.hosts)
+
+
+def client_address() -> str:
+    """Where the request at hand comes from; what a tunnel or a proxy on this machine says counts."""
+    address = request.remote_addr or ""
+    said = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    return said[:64] if said and is_loopback(address) else address
+
+
+def _open() -> bool:
+    """Whether the request at hand is for what everybody may see."""
+    path = request.path
+    if request.method in ("GET", "HEAD"):
+        return path in ("/", "/healthz") or path.startswith("/static/")
+    return request.method == "POST" and path == "/page/login"
+
+
+def _counts() -> bool:
+    """Whether the request at hand asks for a picture to be cut out."""
+    path = request.path
+    return not path.startswith("/page/") or path.endswith(("/cut", "/refine"))
+
+
+def _hostname(netloc: str) -> str:
+    """A host without its port, in lower case."""
+    host = netloc.rpartition("@")[2].lower()
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
