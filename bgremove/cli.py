@@ -81,7 +81,8 @@ def _flag_names(group: click.Group, ctx: click.Context) -> dict[str, str]:
     """Each setting's flag by its name: those of all models, and those of the command in work."""
     named = {setting.name: setting.flag for setting in _all_settings()}
     command = group.get_command(ctx, ctx.invoked_subcommand or "")
-    options = [] if command is None else command.get_params(click.Context(command))
+    commands = [*command.commands.values()] if isinstance(command, click.Group) else [command]
+    options = [option for one in commands if one for option in one.get_params(click.Context(one))]
     return named | {str(option.name): option.opts[0] for option in options if option.opts[0][0] == "-"}
 
 

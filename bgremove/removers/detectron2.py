@@ -46,6 +46,9 @@ _STUFF_STRIDE = 4  # pixels of the network's input to a cell of its map of stuff
 _STRIP = 64  # rows of the photo for which stuff is worked out at once
 _OWN = re.compile(r"(?P<config>.+?\.ya?ml)@(?P<weights>.+)", re.DOTALL)
 
+CONFIG, BEST = "config.yaml", "best.pth"
+"""The files of a folder that ``bgremove finetune detectron2`` leaves."""
+
 
 def zoo_weights(config: str, model: str, size_mb: float) -> Weights:
     """The zoo's weights for a config, ``COCO-.../mask_rcnn_...`` without ``.yaml``.
@@ -112,7 +115,7 @@ class Detectron2Remover(SegmentRemover):
     def create(
         cls, info: RemoverInfo, params: Params, *, device: Device = "auto", model_file: Path | None = None
     ) -> Self:
-        """Build the network of a row of the table, or of the user's own ``CONFIG.yaml@WEIGHTS``.
+        """Build the network of a row of the table, or of the user's own ``CONFIG.yaml@WEIGHTS`` or folder.
 
         Raises:
             MissingExtraError: if Detectron2, or something that it needs, is missing.
@@ -125,16 +128,20 @@ class Detectron2Remover(SegmentRemover):
         from bgremove.detectron2_source import import_detectron2
 
         import_detectron2()
-        cfg = read_config(own[0] if own else _zoo_file(zoo_config(cast(Weights, info.weights))))
-        names = class_names(cfg, params.class_names)
-        check_classes(params, names.things, names.known_stuff)
-        place, where = _place(device)
+        cfg = read_config(own[0] if own else zoo_file(zoo_config(cast(Weights, info.weights))))
+        on, where = place(device)
         if own:
-            weights = own[1]
+            weights, data = own[1], read_weights(own[1])
+            names = class_names(cfg, params.class_names or ",".join(stored_classes(data)))
+            check_classes(params, names.things, names.known_stuff)
         else:
+            names = class_names(cfg, params.class_names)
+            check_classes(params, names.things, names.known_stuff)
             weights = fetch_weights(cast(Weights, info.weights), name=info.name, model_file=model_file)
-        data = read_weights(weights)  # first, since for that it takes a multiple of its size for a moment
-        model = build_network(cfg, place)
+            data = read_weights(
+                weights
+            )  # before the network, since it takes a multiple of its size meanwhile
+        model = build_network(cfg, on)
         load_weights(model, data, weights, info.name)
         del data
         count = sum(one.numel() for one in model.parameters())
@@ -191,7 +198,7 @@ class Detectron2Remover(SegmentRemover):
         half = self.params.half and self._on_gpu
         precision = torch.autocast("cuda", torch.float16) if half else contextlib.nullcontext()
         try:
-            with self._lock, _quiet(), torch.no_grad():
+            with self._lock, quiet_torch(), torch.no_grad():
                 with precision:
                     found = self._model.inference(
                         [{"image": torch.from_numpy(one)} for one in seen], do_postprocess=False
@@ -349,12 +356,19 @@ def _array(values: Any) -> Any:
 
 
 def own_files(model_file: Path | None) -> tuple[Path, Path]:
-    """Config and weights of ``CONFIG.yaml@WEIGHTS``.
+    """Config and weights of ``CONFIG.yaml@WEIGHTS``, or of a folder that a fine-tuning left.
 
     Raises:
         OptionError: if it is not written so, or the config is not there.
         WeightsError: if the weights are not there.
     """
+    if model_file is not None and (folder := model_file.expanduser()).is_dir():
+        if not (folder / CONFIG).is_file() or not (folder / BEST).is_file():
+            raise WeightsError(
+                f"{folder} holds no {CONFIG} and {BEST}, as bgremove finetune detectron2 leaves them; or "
+                "give both files, as detectron2:CONFIG.yaml@WEIGHTS.pth"
+            )
+        return folder / CONFIG, folder / BEST
     match = _OWN.fullmatch("" if model_file is None else str(model_file))
     if match is None:
         got = "" if model_file is None else f"; got {str(model_file)!r}"
@@ -374,7 +388,7 @@ def _detectron2(module: str) -> Any:
     return importlib.import_module(f"detectron2.{module}")
 
 
-def _zoo_file(config: str) -> Path:
+def zoo_file(config: str) -> Path:
     """The zoo's own file of that config; it comes with Detectron2."""
     home = Path(str(importlib.import_module("detectron2").__file__)).parent
     places = (home / "model_zoo" / "configs", home.parent / "configs")
@@ -395,6 +409,7 @@ def read_config(path: Path) -> Any:
     """
     cfg = _detectron2("config").get_cfg()
     try:
+        _refuse_addresses(path)
         cfg.merge_from_file(str(path), allow_unsafe=False)
     except Exception as error:  # of YAML, of its own, and AssertionError, KeyError and OSError
         lines = str(error).strip().strip("'\"").splitlines() or [type(error).__name__]
@@ -407,6 +422,31 @@ def read_config(path: Path) -> Any:
         )
     cfg.MODEL.WEIGHTS = ""  # Detectron2 itself downloads nothing
     return cfg
+
+
+def _refuse_addresses(path: Path, depth: int = 0) -> None:
+    """A config may be based on another one; Detectron2 would download one that is an address.
+
+    Raises:
+        ValueError: if it, or one that it is based on, does so.
+    """
+    import yaml
+
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    bases = data.get("_BASE_") if isinstance(data, dict) else None
+    if depth > 20:
+        raise ValueError("it is based on itself")
+    for base in [bases] if isinstance(bases, str) else bases or []:
+        if "://" in str(base):
+            raise ValueError(f"it is based on {base}, an address; download that file and name it as _BASE_")
+        other = Path(str(base)).expanduser()
+        _refuse_addresses(path.parent / other, depth + 1)
+
+
+def stored_classes(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the classes, if a file of weights says them, as those of a fine-tuning do."""
+    classes = data.get("classes")
+    return tuple(map(str, classes)) if isinstance(classes, list) else ()
 
 
 def class_names(cfg: Any, given: str = "") -> ClassNames:
@@ -434,7 +474,7 @@ def _numbered(data: Any, kind: str, count: int, fallback: str) -> tuple[str, ...
     return names if len(names) == count else tuple(f"{fallback} {number}" for number in range(count))
 
 
-def _place(device: Device) -> tuple[str, str]:
+def place(device: Device) -> tuple[str, str]:
     """PyTorch's name of the device, and a sentence that says why."""
     import torch
 
@@ -522,6 +562,28 @@ def load_weights(model: Any, data: dict[str, Any], path: Path, name: str) -> Non
             )
 
 
+def transfer_weights(model: Any, data: dict[str, Any], path: Path) -> tuple[int, list[str]]:
+    """Put those weights of a file into a network that fit it; the others stay as they are.
+
+    Args:
+        model: to be trained, whose classes may be others than those of the file.
+        data: from :func:`read_weights`.
+        path: of the file, for messages.
+
+    Returns:
+        How many arrays were taken, and the names of the network's own that are not in the file.
+
+    Raises:
+        WeightsError: if not one fits.
+    """
+    state, mine = _own_form(model, data, path), model.state_dict()
+    fitting = {key: value for key, value in state.items() if key in mine and value.shape == mine[key].shape}
+    if not fitting:
+        raise WeightsError(f"{path} holds nothing that fits this network; give weights of the same config")
+    new = model.load_state_dict(fitting, strict=False).missing_keys
+    return len(fitting), list(new)
+
+
 def _own_form(model: Any, data: dict[str, Any], path: Path) -> dict[str, Any]:
     """The weights as tensors by the network's own names, as Detectron2's checkpointer makes them."""
     import torch
@@ -543,7 +605,7 @@ def _own_form(model: Any, data: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_torch() -> Iterator[None]:
     """Without what PyTorch says of Detectron2's own lines, which no user can change."""
     logger = logging.getLogger("torch.fx._symbolic_trace")
     level = logger.level

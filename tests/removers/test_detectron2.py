@@ -330,11 +330,11 @@ TEST: {{DETECTIONS_PER_IMAGE: 8}}
 
 
 def zoo_file(name: str) -> Path:
-    from bgremove.removers.detectron2 import _zoo_file
+    from bgremove.removers.detectron2 import zoo_file as zoo_file_of
 
     weights = REMOVERS[name].weights
     assert weights is not None
-    return _zoo_file(zoo_config(weights))
+    return zoo_file_of(zoo_config(weights))
 
 
 def own_network(folder: Path, base: str, ending: str = ".pkl") -> str:
@@ -389,14 +389,14 @@ def default_output(remover: Detectron2Remover, image: Image) -> Any:
     """What Detectron2 itself makes of a photo, in the way of its ``DefaultPredictor``."""
     import torch
 
-    from bgremove.removers.detectron2 import _detectron2, _quiet
+    from bgremove.removers.detectron2 import _detectron2, quiet_torch
 
     resize = _detectron2("data.transforms").ResizeShortestEdge([160, 160], 240)
     bgr = image[:, :, ::-1]
     height, width = image.shape[:2]
     seen = resize.get_transform(bgr).apply_image(bgr)
     tensor = torch.as_tensor(seen.astype("float32").transpose(2, 0, 1))
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet_torch():
         [output] = remover._model([{"image": tensor, "height": height, "width": width}])
     return output
 

@@ -1,0 +1,1 @@
+"""Fine-tuning published networks on a user's own pictures."""
