@@ -142,7 +142,9 @@ class Trainer(DefaultTrainer):  # type: ignore[misc]
         self._places.first = self.start_iter * self._params.batch_size
 
     def run_step(self) -> None:
-        # What a network chooses at random, such as the boxes it learns from, goes by the step alone.
+        # What a network chooses at random, such as the boxes it learns from, goes by the step alone. An
+        # iterator of pictures draws a number, too, when it is made.
+        _ = self._trainer._data_loader_iter
         torch.manual_seed(self._params.seed + self.iter)
         super().run_step()
 
