@@ -337,7 +337,7 @@ class Instance:
     pixels: Pixels
 
 
-def _instances(frame: Frame, result: Cut, settings: Settings) -> tuple[Instance, ...]:
+def instances_of(frame: Frame, result: Cut, settings: Settings) -> tuple[Instance, ...]:
     """Every subject of a picture by itself, but those that the refinement leaves nothing of."""
     found = cut_instances(frame, result.segments or Segments(*result.alpha.shape), settings)
     pictures = (
@@ -355,7 +355,7 @@ def _cuts(
     """The subject of each frame, every subject by itself if that is wanted, and how long it is shown."""
     for frame in picture:
         result, duration = cut(frame, remover, settings, hint=hint), frame.duration
-        instances = _instances(frame, result, settings) if settings.instances else ()
+        instances = instances_of(frame, result, settings) if settings.instances else ()
         result = dataclasses.replace(result, segments=None)
         del frame
         if settings.background.kind != "blur":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import types
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -113,6 +115,13 @@ def png(shade: int = 0) -> bytes:
     file = io.BytesIO()
     disc_picture(shade=shade).save(file, "PNG")
     return file.getvalue()
+
+
+def linked(said: str, name: str) -> bytes:
+    """The file that a link of that name holds."""
+    found = re.search(rf'download="{re.escape(name)}" href="data:[^,]*,([^"]+)"', said)
+    assert found, said[:300]
+    return base64.b64decode(found[1])
 
 
 def send(control: Any, *files: tuple[str, bytes]) -> None:
@@ -495,14 +504,50 @@ def test_a_wrong_setting_stops_the_run_and_says_so(disc_file: str) -> None:
     assert "padding must be pixels" in shown.error
 
 
-@pytest.mark.parametrize("outputs", [("alpha", "cutout"), ("instances",)])
-def test_more_than_one_output_is_refused(thirds: str, disc_file: str, outputs: tuple[str, ...]) -> None:
+def test_more_than_one_output_is_refused(thirds: str, disc_file: str) -> None:
     shown = app(disc_file, thirds)
-    shown.field("output").control.value = outputs
+    shown.field("output").control.value = ("alpha", "instances")
     shown.run_button.click()
-    assert shown.error.startswith("a form makes one output at a time")
+    assert shown.error.startswith("a form makes one output at a time; got alpha, instances; choose one")
     shown.field("output").control.value = ("alpha",)
     assert run(shown).result is not None
+
+
+def test_instances_are_a_file_each(thirds: str, disc_file: str) -> None:
+    shown = run(app(disc_file, thirds, output="instances", classes="dog,kite"))
+    expected = bgremove.remove(pixels(disc_file), thirds, output="instances", classes="dog,kite")
+    assert shown.result is not None and (shown.result[..., 3] > 0).any()
+    shown.save_button.click()
+    saved = sorted(Path("results").iterdir())
+    assert [one.name for one in saved] == ["disc_instance_01_dog.png", "disc_instance_02_kite.png"]
+    for path, one in zip(saved, expected, strict=True):
+        assert same(pixels(path), one.result)
+    assert "2 files" in shown.panel.said
+    shown.download_button.click()
+    with zipfile.ZipFile(io.BytesIO(linked(shown.panel.said, "disc_instances.zip"))) as archive:
+        assert archive.namelist() == [one.name for one in saved]
+        assert [archive.read(one.name) for one in saved] == [one.read_bytes() for one in saved]
+    shown.legend.buttons[0].value = False
+    shown.download_button.click()  # one file needs no zip
+    assert linked(shown.panel.said, "disc_instance_01_kite.png") == saved[1].read_bytes()
+    # As a command would, and as the line of Python: the same files.
+    assert eval(shown.python_line)[0].result == "disc_instance_01_kite.png"
+    assert Path("disc_instance_01_kite.png").read_bytes() == saved[1].read_bytes()
+
+
+def test_no_instances_are_a_sentence(thirds: str, disc_file: str) -> None:
+    shown = run(app(disc_file, thirds, output="instances", min_score=0.7, classes="kite"))
+    shown.save_button.click()
+    assert shown.error.startswith("nothing was found that could be saved by itself")
+    assert not Path("results").exists()
+
+
+def test_the_lines_of_a_samples_instances_write_into_the_current_folder(thirds: str, here: Path) -> None:
+    shown = app(model=thirds, output="instances")
+    assert shown.python_line.endswith("output='instances', to='coffee_instance.png')")
+    assert "--out . " in shown.command_line
+    shown.field("output").control.value = ()
+    assert "--out coffee_cutout.png " in shown.command_line
 
 
 def test_nothing_found_is_said_not_raised(here: Path) -> None:
@@ -688,11 +733,8 @@ def test_photos_from_anything(here: Path) -> None:
 def test_a_link_to_download_holds_the_file(disc_file: str) -> None:
     shown = run(app(disc_file, "contour"))
     shown.download_button.click()
-    import base64
-
-    found = re.search(r'download="disc_cutout.png" href="data:[^,]*,([^"]+)"', shown.panel.said)
-    assert found
-    assert base64.b64decode(found[1]) == Path(bgremove.remove(disc_file, "contour")).read_bytes()
+    expected = Path(bgremove.remove(disc_file, "contour")).read_bytes()
+    assert linked(shown.panel.said, "disc_cutout.png") == expected
 
 
 @pytest.fixture

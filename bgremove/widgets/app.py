@@ -16,48 +16,37 @@ import ipywidgets as w
 
 from bgremove.compositing import Pixels
 from bgremove.errors import BGRemoveError, BGRemoveWarning, ImageError, OptionError
-from bgremove.foreground import ForegroundParams
-from bgremove.io import WriteParams, make_folder, write_bytes
-from bgremove.options import split_settings
-from bgremove.pipeline import Cut, OutputParams, Settings
-from bgremove.refine import RefineParams
+from bgremove.io import make_folder, write_bytes
+from bgremove.pipeline import Cut, Settings
 from bgremove.registry import full_name
-from bgremove.removers.base import Device, RemoverInfo
+from bgremove.removers.base import Device
 from bgremove.segments import SelectParams
 from bgremove.widgets import views
 from bgremove.widgets.backdrop import Backdrop
-from bgremove.widgets.bench import Bench, Result, one_output, result_of
+from bgremove.widgets.bench import Bench, Result, file_name, result_of
 from bgremove.widgets.chooser import Chooser
+from bgremove.widgets.controls import Controls
 from bgremove.widgets.fields import Field, Form, folded
 from bgremove.widgets.legend import Legend
 from bgremove.widgets.lines import command_line, python_line
 from bgremove.widgets.panel import VIEWS, Panel, show_if
 from bgremove.widgets.photos import Photo, Photos, on_colab, photos_of
+from bgremove.widgets.silence import Silenced
 from bgremove.widgets.style import ERROR, NOTE, message
-from bgremove.widgets.words import Listener, facts, file_name, free_path, link, sentence_of
-
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "detectron2": {
-        "use-default": {
-            "model": "mask_rcnn_X_101_32x8d_FPN_3x",
-            "background": "#ffffff",
-            "size": "500",
-        }
-    }
-}
-"""Presets of a kind of model, of more than one group of settings."""
+from bgremove.widgets.words import Listener, facts, free_path, link, sentence_of, zipped
 
 _QUICK = {"contour"}  # so quick that every change of its settings shows at once
 _PAUSE = 0.25  # seconds without a change, before one is worked on
 _LARGEST_LINK = 30_000_000  # bytes that a page takes as a link
 
 
-class App:
+class App(Silenced):
     """What :func:`app` gives; a cell that ends with it shows it.
 
     Attributes:
         photos: what there is to work on.
         chooser, backdrop: the choice of a model, and of a background.
+        controls: these and all the settings.
         bench: what does the work.
         run_button, run_all_button, save_button, download_button: what they say.
         photo_choice, model_choice, background_choice, colour_choice, view_buttons: what is chosen.
@@ -81,17 +70,13 @@ class App:
         values: Mapping[str, Any],
     ) -> None:
         self.photos, self.chooser, self.backdrop = photos, chooser, backdrop
-        self._folder, self._labels, self.bench = folder, labels, Bench()
+        self.controls = Controls(chooser, backdrop, labels)
+        self._folder, self.bench = folder, Bench()
         self._chosen: dict[Photo, tuple[int, ...]] = {}  # segments, where they were clicked
         self._made: dict[Photo, Result] = {}  # the current photo's only
         self._timer: asyncio.TimerHandle | None = None
-        self._silent = self._stale = False  # stale: the result is of other settings than the form's
+        self._stale = False  # the result is of other settings than the form's
         self.error = self.python_line = self.command_line = ""
-        self._remover_forms: dict[Any, Form] = {}
-        self.refine = Form(RefineParams, labels=labels)
-        self.colours = Form(ForegroundParams, labels=labels)
-        self.output = Form(OutputParams, names=["output", "crop", "padding", "size"], labels=labels)
-        self.file = Form(WriteParams, labels=labels)
         self.panel = Panel(show)
         self.photo_choice, self.model_choice = self.panel.photo, chooser.choice
         self.run_button, self.run_all_button = self.panel.run, self.panel.run_all
@@ -100,7 +85,10 @@ class App:
         self.background_choice, self.colour_choice = backdrop.kind, backdrop.colour
         self.legend = Legend(self._segments_clicked)
         self.widget = self._arranged()
-        self._start(preset, values)
+        self._place_form()
+        if preset is not None:
+            self.controls.apply(preset)
+        self.controls.set(values)
         self._listen()
         self._photos_changed()
 
@@ -118,7 +106,7 @@ class App:
     @property
     def remover_form(self) -> Form:
         """The settings of the chosen model."""
-        return self._form_of(self.chooser.info)
+        return self.controls.remover
 
     def field(self, name: str) -> Field:
         """The field of a setting, by name.
@@ -126,10 +114,7 @@ class App:
         Raises:
             OptionError: if the form shows none of that name now.
         """
-        for one in self._forms:
-            if name in one.fields:
-                return one.fields[name]
-        raise OptionError(f"the form has no field {name!r} now; it depends on the model")
+        return self.controls.field(name)
 
     def settings(self) -> Settings:
         """All that is chosen, validated.
@@ -137,13 +122,12 @@ class App:
         Raises:
             OptionError, ImageError: with one sentence.
         """
-        values = self._values()
-        picture = self.backdrop.background()
-        if picture is not None:
-            values["background"] = picture
-        made = Settings.build(self.chooser.model, **values)
-        one_output(made)
-        return made
+        return self.controls.settings(self._index)
+
+    @property
+    def _index(self) -> tuple[int, ...] | None:
+        """The segments of the shown photo that were clicked."""
+        return self._chosen.get(self.photo) if self.photo else None
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
@@ -166,32 +150,35 @@ class App:
                     settings = self.settings()  # a photo can have its own choice of segments
                 self._work(photo, settings, device)
                 if save:
-                    self._save(photo)
+                    self._write(self._made[photo].files(photo))
 
     def save(self) -> None:
-        """Write the current result into the folder, under a name that is free."""
-        with self._working():
-            self._save(self._done())
-
-    def download(self) -> None:
-        """Send the current result to the browser: at once on Colab, elsewhere as a link."""
+        """Write the current result into the folder, under a free name; of instances, a file each."""
         with self._working():
             photo = self._done()
-            made = self._made[photo]
-            data, name = made.encoded(), file_name(photo, made.output, made.settings.write.format)
-            files = on_colab()
-            if files is not None or len(data) > _LARGEST_LINK:
-                path = self._save(photo)
-                if files is not None:
-                    files.download(str(path))
-            else:
+            self._write(self._made[photo].files(photo))
+
+    def download(self) -> None:
+        """Send the current result to the browser, several files as a zip: as a link, on Colab at once."""
+        with self._working():
+            photo = self._done()
+            files = self._made[photo].files(photo)
+            name, data = next(iter(files.items()))
+            if len(files) > 1:
+                name, data = f"{photo.stem}_instances.zip", zipped(files)
+            colab = on_colab()
+            if colab is None and len(data) <= _LARGEST_LINK:
                 self.panel.tell_html(link(data, name))
+                return
+            [path] = self._write({name: data})
+            if colab is not None:
+                colab.download(str(path))
 
     def _work(self, photo: Photo, settings: Settings, device: Device) -> None:
         begun = time.perf_counter()
         subject = self.bench.cut(photo, settings, device, self.panel.say)
         work = self.bench.work(photo)
-        self._made = {photo: result_of(subject, settings, work.metadata)}
+        self._made = {photo: result_of(subject, settings, work)}
         self._stale = False
         seconds = time.perf_counter() - begun
         self._show(photo, subject)
@@ -215,15 +202,17 @@ class App:
             return False
         return self.chooser.info.name in _QUICK or self.bench.ready(photo, settings, self.chooser.where)
 
-    def _save(self, photo: Photo) -> Path:
-        made = self._made[photo]
-        data = made.encoded()
+    def _write(self, files: Mapping[str, bytes]) -> list[Path]:
+        """Put files into the folder, each under a name that is free, and say so."""
         make_folder(self._folder)
-        path = free_path(self._folder / file_name(photo, made.output, made.settings.write.format))
-        write_bytes(path, data)
-        height, width = made.pixels.shape[:2]
-        self.panel.tell(f"Saved {path}: {width} x {height} px, {len(data) / 1e6:.1f} MB")
-        return path
+        paths = []
+        for name, data in files.items():
+            paths.append(free_path(self._folder / name))
+            write_bytes(paths[-1], data)
+        size = sum(map(len, files.values())) / 1e6
+        count = f"{len(paths)} files, " if len(paths) > 1 else ""
+        self.panel.tell(f"Saved {', '.join(map(str, paths))} ({count}{size:.1f} MB)")
+        return paths
 
     def _done(self) -> Photo:
         """The current photo, if there is a result that fits the settings."""
@@ -322,52 +311,17 @@ class App:
     # What it looks like ----------------------------------------------------------------------------
 
     def _arranged(self) -> Any:
+        of = self.controls
         folds = [
-            folded("Refinement and edges", w.VBox([self.refine.widget, self.colours.widget])),
-            folded("Result and file", w.VBox([self.output.widget, self.file.widget])),
+            folded("Refinement and edges", w.VBox([of.refine.widget, of.colours.widget])),
+            folded("Result and file", w.VBox([of.output.widget, of.file.widget])),
         ]
         parts = self.photos.widget, self.chooser.widget, self.backdrop.widget
         return self.panel.arrange(*parts, folds, self.legend.widget)
 
-    def _start(self, preset: str | None, values: Mapping[str, Any]) -> None:
-        """Set the fields to what the call says."""
-        self._place_form()
-        if preset is not None:
-            self._apply(preset)
-        groups = [form for form in self._forms if form.fields]
-        given = split_settings(values, *dict.fromkeys(form.type for form in groups))
-        for kind, some in zip(dict.fromkeys(form.type for form in groups), given, strict=True):
-            for one in groups:
-                if one.type is kind:
-                    one.set(**{name: value for name, value in some.items() if name in one.fields})
-
-    def _apply(self, preset: str) -> None:
-        """Set the fields to a preset of the kind of model, of the model, or of the refinement.
-
-        Raises:
-            OptionError: if none of them has it.
-        """
-        whole = PRESETS.get(self.chooser.info.kind, {})
-        if preset in whole:
-            values = dict(whole[preset])
-            self.chooser.select(values.pop("model"))
-            self.backdrop.choose(values.pop("background"))
-            self.output.set(**values)
-        elif preset in self.chooser.info.params.presets:
-            self.remover_form.apply_preset(preset)
-        elif preset in RefineParams.presets:
-            self.refine.apply_preset(preset)
-        else:
-            known = [*whole, *self.chooser.info.params.presets, *RefineParams.presets]
-            raise OptionError(
-                f"unknown preset {preset!r} for {self.chooser.info.name}; known: {', '.join(known)}"
-            )
-
     def _listen(self) -> None:
         self.photos.on_change(self._photos_changed)
-        self.chooser.on_change(self._model_changed)
-        for one in (self.backdrop, self.refine, self.colours, self.output, self.file):
-            one.on_change(self._settings_changed)
+        self.controls.on_change(self._model_changed, self._remover_changed, self._settings_changed)
         self.panel.photo.observe(lambda _: self._photo_changed(), names="value")
         self.panel.views.observe(lambda _: self._view_changed(), names="value")
         self.panel.preset.observe(self._preset_chosen, names="value")
@@ -379,22 +333,8 @@ class App:
     def _preset_chosen(self, change: Mapping[str, Any]) -> None:
         if not self._silent and change["new"]:
             with self._working(), self._silently():
-                self._apply(change["new"])
+                self.controls.apply(change["new"])
             self._model_changed()
-
-    @property
-    def _forms(self) -> list[Form]:
-        more = [self.backdrop.fit, self.backdrop.blur]
-        return [self.remover_form, self.refine, self.colours, self.output, self.file, *more]
-
-    def _form_of(self, info: RemoverInfo) -> Form:
-        """The form of a model's settings; one for all models that have the same."""
-        key = info.params, tuple(info.defaults.items())
-        if key not in self._remover_forms:
-            made = Form(info.params, info.defaults, labels=self._labels)
-            made.on_change(self._remover_changed)
-            self._remover_forms[key] = made
-        return self._remover_forms[key]
 
     def _place_form(self) -> None:
         """Show the settings of the chosen model, opened if it is a model to play with."""
@@ -406,7 +346,7 @@ class App:
             opened=info.kind == "classical",
         )
         self.panel.offer_views(found=issubclass(info.params, SelectParams))
-        names = list(PRESETS.get(info.kind, {}))
+        names = self.controls.presets
         with self._silently():
             self.panel.preset.options = [("as chosen", ""), *((one.replace("-", " "), one) for one in names)]
             self.panel.preset.value = ""
@@ -433,39 +373,31 @@ class App:
 
     # Words -----------------------------------------------------------------------------------------
 
-    def _values(self) -> dict[str, Any]:
-        """Settings that differ from the defaults, as both lines write them."""
-        values = dict(self.remover_form.changed)
-        chosen = self._chosen.get(self.photo) if self.photo else None
-        if chosen is not None:
-            kept = {"min_score"} | (set(values) - set(SelectParams.model_fields))
-            values = {name: value for name, value in values.items() if name in kept}
-            values["index"] = ",".join(map(str, chosen))
-        for one in (self.refine, self.colours, self.output, self.file):
-            values |= one.changed
-        return self.backdrop.values | values
-
     def _tell_lines(self) -> None:
         name = self.photo.name if self.photo else "photo.jpg"
         try:
-            values = self._values()
+            values = self.controls.values(self._index)
             if self.chooser.where != "auto":
                 values["device"] = self.chooser.where
-            model, to = self.chooser.model, self._sample_target()
+            model, (to, place) = self.chooser.model, self._sample_target()
         except BGRemoveError:
             return  # said where the form says what is wrong
         model = "auto" if model == full_name("auto") else model
         self.python_line = python_line(name, model, values, to)
-        self.command_line = command_line(name, model, values, to)
+        self.command_line = command_line(name, model, values, place)
         both = f"import bgremove\n{self.python_line}", self.command_line
         self.panel.lines.value = "".join(map(views.code, both))
 
-    def _sample_target(self) -> str:
-        """Where the lines write a sample's result, which would else land in the package; empty for others."""
+    def _sample_target(self) -> tuple[str, str]:
+        """Where Python and the command write a sample's result, which would else land in the package.
+
+        Nothing for other photos. For instances, the command takes a folder.
+        """
         if self.photo is None or not self.photo.sample:
-            return ""
+            return "", ""
         settings = self.settings()
-        return file_name(self.photo, one_output(settings), settings.write.format)
+        name = file_name(self.photo, settings)
+        return name, "." if settings.instances else name
 
     def _check(self) -> None:
         """Say what is wrong with the settings, if anything is."""
@@ -495,14 +427,6 @@ class App:
             self._tell(sentence_of(error))
         finally:
             self.panel.work(False)
-
-    @contextmanager
-    def _silently(self) -> Iterator[None]:
-        before, self._silent = self._silent, True
-        try:
-            yield
-        finally:
-            self._silent = before
 
 
 def app(

@@ -16,11 +16,12 @@ from typing import cast
 import numpy as np
 
 from bgremove.arrays import Alpha, Image
+from bgremove.batch import instance_path
 from bgremove.compositing import Pixels
 from bgremove.errors import OptionError
 from bgremove.io import Frame, Metadata, encode, output_format
 from bgremove.options import Params
-from bgremove.pipeline import Cut, Output, Settings, cut, render
+from bgremove.pipeline import Cut, Output, Settings, cut, instances_of, render
 from bgremove.removers.base import Device, Prediction, Remover, SegmentRemover
 from bgremove.segments import Segments, SelectParams
 from bgremove.widgets.photos import Photo
@@ -168,45 +169,61 @@ class _Remembering(Remover):
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What is saved: a picture of the photo's own size, and the file's content."""
+    """What is saved, and what is shown of it: a picture of the photo's own size."""
 
     pixels: Pixels
-    output: Output
+    subject: Cut
     settings: Settings
-    metadata: Metadata
+    work: Work
 
-    def encoded(self) -> bytes:
-        """The file's content, as the command line writes it.
+    def files(self, photo: Photo) -> dict[str, bytes]:
+        """What is saved, by name, as the command line writes it: one file, or one for each instance.
 
         Raises:
-            OptionError, OutputError: if the format cannot hold the picture.
+            OptionError, OutputError: if there are no instances, or the format cannot hold the picture.
         """
+        name, settings = file_name(photo, self.settings), self.settings
+        if not settings.instances:
+            return {name: self._encoded(self.pixels)}
+        found = instances_of(self.work.frame, self.subject, settings)
+        if not found:
+            raise OptionError(
+                "nothing was found that could be saved by itself; choose more, or another model"
+            )
+        return {instance_path(Path(name), one).name: self._encoded(one.pixels) for one in found}
+
+    def _encoded(self, pixels: Pixels) -> bytes:
         file_format = output_format(None, self.settings.write.format)
-        return encode([self.pixels], file_format, self.settings.write, self.metadata)
+        return encode([pixels], file_format, self.settings.write, self.work.metadata)
 
 
-def result_of(subject: Cut, settings: Settings, metadata: Metadata) -> Result:
+def result_of(subject: Cut, settings: Settings, work: Work) -> Result:
     """The output that is asked for.
 
     Raises:
         OptionError: if the settings contradict each other.
     """
-    output = one_output(settings)
-    return Result(render(subject, output, settings), output, settings, metadata)
+    return Result(render(subject, shown_output(settings), settings), subject, settings, work)
 
 
-def one_output(settings: Settings) -> Output:
-    """The output that is asked for, of which a form makes one at a time.
+def shown_output(settings: Settings) -> Output:
+    """The output that is asked for, of which a form makes one at a time; of instances, all in one picture.
 
     Raises:
-        OptionError: if these are several, or instances.
+        OptionError: if these are several.
     """
-    if settings.instances or len(settings.outputs) != 1:
+    if len(settings.wanted) != 1:
         raise OptionError(
-            f"a form makes one output at a time, and no instances; got {', '.join(settings.wanted)}; "
+            f"a form makes one output at a time; got {', '.join(settings.wanted)}; "
             "choose one, or use bgremove remove, which makes all"
         )
-    return settings.outputs[0]
+    return "composite" if settings.instances else settings.outputs[0]
+
+
+def file_name(photo: Photo, settings: Settings) -> str:
+    """What a result is called, as by the command; instances have a number and a label after that."""
+    what = "instance" if settings.instances else shown_output(settings)
+    return f"{photo.stem}_{what}{output_format(None, settings.write.format).extensions[0]}"
 
 
 def _parted(params: Params) -> tuple[Hashable, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets as w
 
 from bgremove.errors import OptionError
 from bgremove.options import Params, Setting, settings
+from bgremove.widgets.silence import Silenced
 from bgremove.widgets.style import CSS, ERROR, HELP, STYLE, message
 
 _LABEL = {"description_width": "148px"}
@@ -64,7 +64,7 @@ class Field:
             self.control.value = value
 
 
-class Form:
+class Form(Silenced):
     """The settings of one group, or some of them.
 
     Attributes:
@@ -91,7 +91,6 @@ class Form:
         }
         self.error = ""
         self._listeners: list[Callable[[], object]] = []
-        self._silent = False
         self._message = w.HTML()
         self._preset = self._preset_choice()
         for field in self.fields.values():
@@ -227,14 +226,6 @@ class Form:
             if tuple(self._preset.options) != (*self._presets, *more):
                 self._preset.options = (*self._presets, *more)
             self._preset.value = found
-
-    @contextmanager
-    def _silently(self) -> Iterator[None]:
-        before, self._silent = self._silent, True
-        try:
-            yield
-        finally:
-            self._silent = before
 
 
 def form(

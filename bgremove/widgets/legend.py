@@ -8,10 +8,11 @@ from typing import Any
 import ipywidgets as w
 
 from bgremove.segments import Segments
+from bgremove.widgets.silence import Silenced
 from bgremove.widgets.views import colour
 
 
-class Legend:
+class Legend(Silenced):
     """A button for each segment, in its colour; pressed ones are in the result.
 
     Attributes:
@@ -23,7 +24,6 @@ class Legend:
         self._on_choice = on_choice
         self._rows: list[tuple[Any, Any, Any]] = []  # swatch, button, both: kept, as widgets are never freed
         self._count = 0
-        self._silent = False
         self._box = w.HBox(layout={"flex_flow": "row wrap"})
         title = w.HTML('<div class="bgremove-hint">Click what belongs to the subject:</div>')
         self.widget = w.VBox([title, self._box], layout={"display": "none"})
@@ -35,15 +35,14 @@ class Legend:
     def show(self, found: Segments | None, chosen: Segments | None) -> None:
         """Show these; nothing if there are none."""
         items = found.items if found else ()
-        self._silent = True
         kept = set(map(id, chosen.items)) if chosen else set()
         while len(self._rows) < len(items):
             self._rows.append(self._row(len(self._rows)))
-        for (_, button, _), one in zip(self._rows, items, strict=False):
-            share = one.area / (one.mask.size or 1)
-            button.description = f"{one} · {share:.0%}"
-            button.value = id(one) in kept
-        self._silent = False
+        with self._silently():
+            for (_, button, _), one in zip(self._rows, items, strict=False):
+                share = one.area / (one.mask.size or 1)
+                button.description = f"{one} · {share:.0%}"
+                button.value = id(one) in kept
         if len(items) != self._count:
             self._count = len(items)
             self._box.children = [row[2] for row in self._rows[: self._count]]
@@ -69,6 +68,5 @@ class Legend:
         if chosen:
             self._on_choice(chosen)
         else:  # with no number given, everything would be kept
-            self._silent = True
-            button.value = True
-            self._silent = False
+            with self._silently():
+                button.value = True

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import re
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bgremove.errors import BGRemoveError
-from bgremove.io import output_format
-from bgremove.pipeline import Cut, Output, Settings
+from bgremove.pipeline import Cut, Settings
 from bgremove.widgets.photos import Photo
 from bgremove.widgets.style import NOTE, message
 
@@ -55,11 +56,6 @@ def facts(photo: Photo, subject: Cut, settings: Settings, seconds: float, notes:
     return f'<div class="bgremove-hint">{html.escape(". ".join(facts))}</div>'
 
 
-def file_name(photo: Photo, output: Output, wanted: str) -> str:
-    """What a result is called, as the command line does it; `wanted` is the format's name, or ``auto``."""
-    return f"{photo.stem}_{output}{output_format(None, wanted).extensions[0]}"
-
-
 def free_path(path: Path) -> Path:
     """`path`, or with a number if there is such a file."""
     number = 1
@@ -68,6 +64,15 @@ def free_path(path: Path) -> Path:
         number += 1
         found = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return found
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Files in one; pictures are small already."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return data.getvalue()
 
 
 def link(data: bytes, name: str) -> str:
