@@ -49,13 +49,16 @@ def parts() -> Parts:
     return cast(Parts, current_app.extensions["bgremove"])
 
 
-def create_app(params: ServeParams | None = None, *, hosts: Sequence[str] = ()) -> Flask:
+def create_app(
+    params: ServeParams | None = None, *, hosts: Sequence[str] = (), frames: Sequence[str] = ()
+) -> Flask:
     """The app: the page, its own endpoints and the API. No network is loaded before ``parts.service.load()``.
 
     Args:
         params: how it is served; the defaults are those of ``bgremove serve``.
         hosts: more names under which it may be called without a token, as a notebook's own proxy's;
             ``.example.com`` is every name below that.
+        frames: more origins whose pages may show it in a frame; Colab's may always.
 
     Raises:
         MissingExtraError: without the extra ``web``.
@@ -74,7 +77,7 @@ def create_app(params: ServeParams | None = None, *, hosts: Sequence[str] = ()) 
     app.config.update(MAX_CONTENT_LENGTH=params.body_bytes, MAX_FORM_MEMORY_SIZE=params.body_bytes)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["bgremove"] = made = Parts(
-        params, service.Service(params), store.Store(params), guard.Guard(params, hosts), _NoMetrics()
+        params, service.Service(params), store.Store(params), guard.Guard(params, hosts, frames), _NoMetrics()
     )
     if _is_there("metrics"):
         made.metrics = importlib.import_module("bgremove.webapp.metrics").Metrics(made.service, made.store)

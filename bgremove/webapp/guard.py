@@ -22,25 +22,32 @@ _WRONG_TOKENS = 10  # a minute and address
 _WRONG_TOKENS_OF_ALL = 200  # a minute
 _ADDRESSES = 10_000  # remembered
 
-HEADERS = {
-    "Content-Security-Policy": "; ".join(
-        (
-            "default-src 'self'",
-            "img-src 'self' blob: data:",
-            "media-src 'self' blob:",
-            "connect-src 'self' blob:",
-            "worker-src 'self' blob:",
-            "object-src 'none'",
-            "base-uri 'none'",
-            "form-action 'self'",
-            "frame-ancestors 'self' https://colab.research.google.com https://*.googleusercontent.com",
-        )
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-"""Of every answer."""
+_FRAMES = ("'self'", "https://colab.research.google.com", "https://*.googleusercontent.com")
+_POLICY = (
+    "default-src 'self'",
+    "img-src 'self' blob: data:",
+    "media-src 'self' blob:",
+    "connect-src 'self' blob:",
+    "worker-src 'self' blob:",
+    "object-src 'none'",
+    "base-uri 'none'",
+    "form-action 'self'",
+)
+
+
+def safe_headers(frames: Sequence[str] = ()) -> dict[str, str]:
+    """The headers of every answer: what the page may load, and who may show it in a frame."""
+    ancestors = " ".join((*_FRAMES, *frames))
+    return {
+        "Content-Security-Policy": "; ".join((*_POLICY, f"frame-ancestors {ancestors}")),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
+
+
+HEADERS = safe_headers()
+"""Of every answer, unless more may frame it."""
 
 
 class Buckets:
@@ -70,10 +77,12 @@ class Guard:
     Attributes:
         token: what visitors must show; empty if nobody is asked.
         hosts: more names under which this app may be called; ``.example.com`` is every name below.
+        headers: of every answer.
     """
 
-    def __init__(self, params: ServeParams, hosts: Sequence[str] = ()) -> None:
+    def __init__(self, params: ServeParams, hosts: Sequence[str] = (), frames: Sequence[str] = ()) -> None:
         self.params = params
+        self.headers = safe_headers(frames)
         self.hosts = tuple(host.lower() for host in hosts)
         self.token = (params.token or secrets.token_urlsafe(24)) if params.needs_token else ""
         self._pictures = Buckets(params.rate)
@@ -89,7 +98,7 @@ class Guard:
 
         @app.after_request
         def protect(response: Response) -> Response:
-            for name, value in HEADERS.items():
+            for name, value in self.headers.items():
                 response.headers.setdefault(name, value)
             return response
 
@@ -160,17 +169,15 @@ class Guard:
 
     def _shown(self) -> str:
         """By what the token was shown: ``header``, ``cookie``, or not at all."""
-        cookie = request.cookies.get(COOKIE, "")
-        if cookie and hmac.compare_digest(cookie.encode(), self._stamp.encode()):
-            return "cookie"
         shown = request.headers.get("X-Api-Key", "")
         scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
         if not shown and scheme.lower() == "bearer":
             shown = bearer.strip()
-        if not shown:
-            return ""
-        self._compare(shown)
-        return "header"
+        if shown:
+            self._compare(shown)
+            return "header"
+        cookie = request.cookies.get(COOKIE, "")
+        return "cookie" if hmac.compare_digest(cookie.encode(), self._stamp.encode()) else ""
 
     def _compare(self, token: str) -> None:
         """Compare in constant time; not at all after too many wrong ones, so that nobody can try them all."""

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
+import functools
+import json
+import logging
+import socket
+import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any, Self
 
+from waitress import create_server
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.utilities import RequestEntityTooLarge
+
 from bgremove.errors import OptionError
 from bgremove.webapp import Parts, ServeParams, create_app
+
+_MORE_THREADS = 8  # for what needs no turn, while all who work and wait have one
+_CONNECTIONS = 100
+_MEMORY_BODY = 2 << 20  # bytes of a body kept in memory; more goes to a file without a name
+_BODIES = 8  # of the largest size, at most on their way at once
+_DRAIN_SECONDS = 10
+_M_ARENA_MAX = -8  # of glibc's mallopt
 
 
 class Server:
@@ -18,12 +39,15 @@ class Server:
         port: the port it listens on, once it was started.
     """
 
-    def __init__(self, params: ServeParams | None = None, *, hosts: Sequence[str] = ()) -> None:
+    def __init__(
+        self, params: ServeParams | None = None, *, hosts: Sequence[str] = (), frames: Sequence[str] = ()
+    ) -> None:
         self.params = params or ServeParams()
-        self.app = create_app(self.params, hosts=hosts)
+        self.app = create_app(self.params, hosts=hosts, frames=frames)
         self.port = self.params.port
         self._server: Any = None
         self._thread: threading.Thread | None = None
+        self._over = threading.Event()
 
     @property
     def parts(self) -> Parts:
@@ -34,8 +58,9 @@ class Server:
     @property
     def url(self) -> str:
         """Where it is on this machine, ``http://127.0.0.1:8000/``."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.params.host, self.params.host)
-        return f"http://{f'[{host}]' if ':' in host.strip('[]') and host[0] != '[' else host}:{self.port}/"
+        host = self.params.host.strip("[]")
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     @property
     def link(self) -> str:
@@ -53,24 +78,40 @@ class Server:
         Raises:
             OptionError: if the port is taken or the address is none of this machine's.
         """
-        import waitress
-
-        try:
-            self._server = waitress.create_server(self.app, host=self.params.host, port=self.params.port)
-        except OSError as error:
-            raise OptionError(
-                f"cannot listen on {self.params.host}:{self.params.port}: {error.strerror}"
-            ) from error
-        self.port = int(self._server.effective_port)
-        self._thread = threading.Thread(target=self._server.run, name="bgremove-server", daemon=True)
+        _few_arenas(self.params.at_work)
+        listening = _listen(self.params.host, self.params.port)
+        self.port = int(listening.getsockname()[1])
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that some wait is no news
+        self._server = create_server(
+            self.app,
+            sockets=[listening],
+            threads=self.params.at_work + self.params.queue + _MORE_THREADS,
+            connection_limit=max(_CONNECTIONS, 2 * (self.params.at_work + self.params.queue)),
+            max_request_body_size=self.params.body_bytes,
+            max_request_header_size=32768,
+            inbuf_overflow=_MEMORY_BODY,
+            recv_bytes=65536,
+            channel_timeout=60,
+            channel_request_lookahead=1,  # tells when a client goes away
+            clear_untrusted_proxy_headers=False,  # the guard knows whom to believe
+            asyncore_use_poll=True,
+            ident=None,
+        )
+        self._server.channel_class = functools.partial(_Channel, params=self.params)
+        self._over.clear()
+        self._thread = threading.Thread(target=self._run, name="bgremove-server", daemon=True)
         self._thread.start()
         return self
 
     def stop(self) -> None:
         """Stop listening and forget all pictures; does nothing if it does not run."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        server, thread = self._server, self._thread
+        if server is not None and thread is not None:
+            self._over.set()
+            with contextlib.suppress(OSError):
+                server.pull_trigger()
+            thread.join(10)
+            self._server = self._thread = None
         self.parts.store.clear()
 
     def __enter__(self) -> Self:
@@ -78,3 +119,168 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _run(self) -> None:
+        server, store = self._server, self.parts.store
+        while not self._over.is_set():
+            server.asyncore.loop(timeout=1, map=server._map, use_poll=True, count=1)
+            store.sweep()
+        server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
+        server.asyncore.close_all(server._map, ignore_all=True)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket bound to an address."""
+    where = f"{host}:{port}"
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        found.sort(key=lambda one: one[0] != socket.AF_INET)
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            if sys.platform != "win32":  # where it would let two servers have one port
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except BaseException:
+            listening.close()
+            raise
+    except socket.gaierror:
+        raise OptionError(
+            f"host must be an address or a name of this machine; {host!r} is none that is known"
+        ) from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OptionError(
+                f"port {port} is in use, perhaps by another bgremove; give another, or 0 for any free one"
+            ) from None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise OptionError(f"host must be an address of this machine; {host} is not") from None
+        if error.errno == errno.EACCES:
+            raise OptionError(f"port {port} is not for everybody to use; take one from 1024 on") from None
+        raise OptionError(f"cannot listen on {where}: {error.strerror or error}") from error
+    return listening
+
+
+def _few_arenas(workers: int) -> None:
+    """Keep memory from being spread over many threads, each with a piece that only it can use again.
+
+    The C library of Linux has up to eight such pieces (arenas) a core; a server's threads use them all.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        if sys.platform == "linux":
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, max(2, workers))
+
+
+# Refusing a body before it is read ---------------------------------------------------------------
+
+
+class _Refusal:
+    """An answer that waitress gives by itself (as its own errors do)."""
+
+    def __init__(self, code: int, reason: str, sentence: str) -> None:
+        self.code, self.reason, self.sentence = code, reason, sentence
+
+    def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
+        """Status, headers and body."""
+        body = json.dumps({"error": self.sentence}).encode()
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Connection", "close"),
+        ]
+        if self.code == 503:
+            headers.append(("Retry-After", "5"))
+        return f"{self.code} {self.reason}", headers, body
+
+
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Refuses a body that is too large by its header, or as soon as it is; and if too much is on its way."""
+
+    def __init__(self, adj: Any, channel: _Channel) -> None:
+        super().__init__(adj)
+        self._channel = channel
+
+    def received(self, data: bytes) -> int:
+        """Take a piece of a request; how many bytes of it were used."""
+        used: int = super().received(data)
+        params = self._channel.params
+        if isinstance(self.error, RequestEntityTooLarge):
+            self._refuse(
+                _Refusal(
+                    413,
+                    "Content Too Large",
+                    f"the upload is larger than the {params.max_upload_mb:g} MB this server takes; make it "
+                    "smaller",
+                )
+            )
+        elif self.body_rcv is not None and not self.completed and self._channel.full():
+            sentence = "too many uploads are on their way at once; try again in 5 s"
+            self._refuse(_Refusal(503, "Service Unavailable", sentence))
+        else:
+            return used
+        return len(data)  # what is left of the body is nobody's request
+
+    def _refuse(self, refusal: _Refusal) -> None:
+        self.error, self.completed, self.expect_continue = refusal, True, False
+        self._channel.refused = True
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection; after a refusal, what still comes is thrown away for a while.
+
+    If it was closed at once, a client that is still sending would see a broken connection, not the answer.
+    """
+
+    refused = False
+    _drain_until = 0.0
+
+    def __init__(self, *args: Any, params: ServeParams, **kwargs: Any) -> None:
+        self.params = params
+        super().__init__(*args, **kwargs)
+
+    def parser_class(self, adj: Any) -> _Parser:
+        """A parser of this connection's."""
+        return _Parser(adj, self)
+
+    def full(self) -> bool:
+        """Whether all uploads on their way are too many bytes together."""
+        total = 0
+        for channel in list(self.server.active_channels.values()):
+            for request in [channel.request, *channel.requests]:
+                total += 0 if request is None else request.body_bytes_received
+        return bool(total > _BODIES * self.params.body_bytes)
+
+    def readable(self) -> bool:
+        """Whether to be told when something comes."""
+        return bool(self._drain_until) or bool(super().readable())
+
+    def writable(self) -> bool:
+        """Whether to be told when something can be sent."""
+        return self.will_close if self._drain_until else bool(super().writable())
+
+    def handle_write(self) -> None:
+        """Send; then, after a refusal, begin to throw away."""
+        if self.refused and self.close_when_flushed and not self._drain_until:
+            self._flush_exception(self._flush_some)
+            if self.total_outbufs_len and not self.will_close:
+                return
+            if not self.will_close:
+                with contextlib.suppress(OSError):
+                    self.socket.shutdown(socket.SHUT_WR)
+                self._drain_until = time.monotonic() + _DRAIN_SECONDS
+                return
+        super().handle_write()
+
+    def handle_read(self) -> None:
+        """Read; or throw away."""
+        if not self._drain_until:
+            super().handle_read()
+            return
+        try:
+            data = self.recv(1 << 20)
+        except OSError:
+            data = b""
+        if not data or time.monotonic() > self._drain_until:
+            self.handle_close()

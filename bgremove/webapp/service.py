@@ -168,7 +168,7 @@ class Service:
         remover = self._removers.get(settings)
         self.loaded = True
         seconds = time.perf_counter() - began
-        self.note = f"{settings.model} is ready after {seconds:.1f} s" + (
+        self.note = f"{shown_model(settings.model)} is ready after {seconds:.1f} s" + (
             f"; it {remover.note}" if remover.note else ""
         )
         return self.note
@@ -341,10 +341,16 @@ def served(result: Cut, picture: Picture, settings: Settings, began: float) -> S
     """A cut with the facts of its file, and a note if there is nothing in it."""
     notes = list(picture.notes)
     if result.empty:
-        why = result.note or f"the model {settings.model} found no subject; try another model"
+        why = result.note or f"the model {shown_model(settings.model)} found no subject; try another model"
         notes.append(f"the result is empty: {why}")
     known = {field.name: getattr(result, field.name) for field in dataclasses.fields(Cut)}
     return Served(**known, metadata=picture.metadata, notes=tuple(notes), seconds=time.perf_counter() - began)
+
+
+def shown_model(name: str) -> str:
+    """A model's name without the folders of its file."""
+    kind, colon, file = name.partition(":")
+    return f"{kind}:{file.replace(chr(92), '/').rpartition('/')[2]}" if colon else kind
 
 
 class Removers:
