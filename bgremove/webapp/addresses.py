@@ -31,8 +31,33 @@ Resolve = Callable[[str, int], list[SocketAddress]]
 
 _CHUNK = 1 << 16
 _LOW_PORTS = (80, 443)  # below 1024, those of the web alone: the others belong to mail, files and the like
-_WIRE_SERVER = ipaddress.ip_address("168.63.129.16")  # public by its number, inside Azure the host's own
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8",  # this host
+        "10.0.0.0/8",  # private
+        "100.64.0.0/10",  # shared by a provider's customers
+        "127.0.0.0/8",  # loopback
+        "168.63.129.16/32",  # public by its number, inside Azure the host's own
+        "169.254.0.0/16",  # link-local, where clouds keep a machine's secrets
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocols
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",  # private
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, broadcast
+        "2001::/23",  # protocols, Teredo
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4
+        "3fff::/20",  # documentation
+    )
+)
+"""IANA's special-purpose addresses; Python's own lists differ from version to version."""
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all else of IPv6 is not the public's
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _ADDRESS = re.compile(r"[^\s\\\x00-\x1f\x7f]+")  # what browsers and libraries read differently
 
@@ -63,8 +88,8 @@ class Place:
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the public network's hosts.
 
-    Not loopback, private, shared, link-local (there clouds keep their metadata), reserved, multicast, or an
-    IPv6 address that carries such an IPv4 address inside it.
+    Not loopback, private, shared, link-local, reserved, multicast, or an IPv6 address that carries such an
+    IPv4 address inside it.
 
     Args:
         address: as :func:`socket.getaddrinfo` gives it, also with a zone (``fe80::1%eth0``).
@@ -73,28 +98,14 @@ def is_public(address: str) -> bool:
         found: IPAddress = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(map(_is_public, _inside(found)))
-
-
-def _inside(address: IPAddress) -> list[IPAddress]:
-    """An address, and the IPv4 address that it stands for, if it does: then that one counts."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return [address]
-    if address.ipv4_mapped is not None:
-        return [address.ipv4_mapped]
-    if address in _NAT64:
-        return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
-    if address.sixtofour is not None:
-        return [address, address.sixtofour]
-    if address.teredo is not None:
-        return [address, *address.teredo]
-    return [address]
-
-
-def _is_public(address: IPAddress) -> bool:
-    if address == _WIRE_SERVER or address.is_multicast or address.is_reserved or not address.is_global:
-        return False
-    return isinstance(address, ipaddress.IPv4Address) or address in _GLOBAL_UNICAST
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            found = found.ipv4_mapped
+        elif found in _NAT64:
+            found = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        elif found not in _GLOBAL_UNICAST:
+            return False
+    return not any(found in network for network in _NOT_PUBLIC)
 
 
 def fetch(
@@ -249,8 +260,8 @@ def _answer(place: Place, end: float) -> Iterator[tuple[http.client.HTTPResponse
         client.endheaders()
         with contextlib.closing(client.getresponse()) as answer:
             yield answer, watch
-    except ssl.SSLError as error:
-        raise AddressError(f"{place.host} has no certificate that is trusted ({error.reason})") from None
+    except ssl.SSLCertVerificationError:
+        raise AddressError(f"the certificate of {place.host} cannot be trusted; check the address") from None
     except (OSError, http.client.HTTPException, ValueError):
         raise _too_slow(place.host) if watch.over else _broken(place.host) from None
     finally:
