@@ -16,6 +16,7 @@ from PIL import Image as PILImage
 from bgremove.demo import SAMPLES, sample_path
 from bgremove.errors import ImageError
 from bgremove.io import READABLE_EXTENSIONS, Frame, Metadata, Source, open_picture
+from bgremove.widgets.fields import style_sheet
 
 ACCEPT = ",".join(sorted(READABLE_EXTENSIONS))
 
@@ -88,7 +89,7 @@ class Photos:
         self.clear = w.Button(description="Clear", tooltip="Forget the uploads", layout={"width": "64px"})
         self.clear.on_click(lambda _: self.put(()))
         line = w.HBox([self.button, self.clear, self._told], layout={"align_items": "center"})
-        self.widget = w.VBox([line, self._asked] if on_colab() else [line])
+        self.widget = w.VBox([style_sheet(), line, self._asked] if on_colab() else [style_sheet(), line])
         self._tell()
 
     @property
@@ -122,6 +123,9 @@ class Photos:
                 description=title, accept=ACCEPT, multiple=several, layout={"width": "auto"}
             )
             button.observe(lambda _: self._take(), names="value")
+            # In place of its own label, which would end in the number of files that it holds: always (0).
+            button.add_class("bgremove-upload")
+            button.add_class(f"bgremove-upload-{self._what.split()[-1]}")
         return button
 
     def _ask_below(self) -> None:

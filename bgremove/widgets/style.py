@@ -45,6 +45,11 @@ CSS = """
 .bgremove-steps figcaption {font-size: 12px; line-height: 1.35; padding: 4px 2px}
 .bgremove-swatch {width: 20px; height: 20px; border-radius: 4px; color: #fff; font-size: 11px;
   line-height: 20px; text-align: center; text-shadow: 0 0 2px #000}
+.bgremove-upload {font-size: 0 !important}
+.bgremove-upload > i {font-size: 13px}
+.bgremove-upload::after {font-size: 13px}
+.bgremove-upload-photos::after {content: "Upload photos"}
+.bgremove-upload-picture::after {content: "Upload a picture"}
 .bgremove-code {display: flex; gap: 8px; align-items: flex-start; background: rgba(127,127,127,.14);
   border-radius: 4px; padding: 8px 10px; margin: 4px 0}
 .bgremove-code code {flex: 1; white-space: pre-wrap; word-break: break-word; user-select: all;

@@ -215,3 +215,8 @@ def test_the_figure_of_all_methods_is_shown(page: Page) -> None:
     assert figures.count() >= 2
     widths = [figure.evaluate("one => one.naturalWidth") for figure in figures.all()]
     assert max(widths) >= 1000
+
+
+def test_the_upload_button_shows_no_number_of_files(page: Page) -> None:
+    style = "one => [getComputedStyle(one).fontSize, getComputedStyle(one, '::after').content]"
+    assert page.locator(".bgremove-upload").first.evaluate(style) == ["0px", '"Upload photos"']
