@@ -11,6 +11,7 @@ import bgremove
 ROOT = Path(bgremove.__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BACKGROUND_REMOVAL = ROOT / "notebooks" / "Background_Removal.ipynb"
+FLASK = ROOT / "notebooks" / "Flask_BG_Remove.ipynb"
 HERE = Path(__file__).parent
 
 

@@ -15,7 +15,16 @@ import nbformat
 import pytest
 
 from bgremove.registry import REMOVERS, remover_info
-from tests.notebooks.notebooks import BACKGROUND_REMOVAL, NOTEBOOKS, ROOT, code_cells, read_notebook, source
+from bgremove.webapp.config import ServeParams
+from tests.notebooks.notebooks import (
+    BACKGROUND_REMOVAL,
+    FLASK,
+    NOTEBOOKS,
+    ROOT,
+    code_cells,
+    read_notebook,
+    source,
+)
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 
@@ -25,8 +34,8 @@ def plain_python(text: str) -> str:
     return re.sub(r"^(\s*)[!%].*$", r"\1pass", text, flags=re.MULTILINE)
 
 
-def test_there_is_one() -> None:
-    assert BACKGROUND_REMOVAL in NOTEBOOKS
+def test_there_are_two() -> None:
+    assert set(NOTEBOOKS) == {BACKGROUND_REMOVAL, FLASK}
 
 
 @every_notebook
@@ -122,22 +131,63 @@ def check_range(value: Any, offered: str) -> None:
         assert low and high and float(low[1]) <= value <= float(high[1]), offered
 
 
-def test_its_sections_come_in_order() -> None:
+@pytest.mark.parametrize(
+    ("path", "sections"),
+    [
+        (
+            BACKGROUND_REMOVAL,
+            [
+                "Photo and background",
+                "1. The shipped network",
+                "2. Detectron2",
+                "3. Classical computer vision",
+                "4. Compare",
+                "5. A folder",
+            ],
+        ),
+        (FLASK, ["1. Start", "2. A public address", "3. What goes on", "4. Stop"]),
+    ],
+    ids=["Background_Removal", "Flask_BG_Remove"],
+)
+def test_its_sections_come_in_order(path: Path, sections: list[str]) -> None:
     headings = [
         line.removeprefix("## ")
-        for cell in read_notebook(BACKGROUND_REMOVAL)["cells"]
+        for cell in read_notebook(path)["cells"]
         if cell["cell_type"] == "markdown"
         for line in source(cell).splitlines()
         if line.startswith("## ")
     ]
-    assert headings == [
-        "Photo and background",
-        "1. The shipped network",
-        "2. Detectron2",
-        "3. Classical computer vision",
-        "4. Compare",
-        "5. A folder",
-    ]
+    assert headings == sections
+
+
+def test_both_are_set_up_alike() -> None:
+    cells = [code_cells(read_notebook(path))[0] for path in (BACKGROUND_REMOVAL, FLASK)]
+    assert [cell["id"] for cell in cells] == ["set-up", "set-up"]
+    one, other = (
+        [line for line in source(cell).splitlines() if "import bgremove" not in line] for cell in cells
+    )
+    assert [line for line in other if line not in one] == ["from bgremove.webapp import notebook"]
+    assert [line for line in one if line not in other] == []
+
+
+def test_the_web_notebook_says_colabs_rules_and_opens_nothing_by_itself() -> None:
+    notebook = read_notebook(FLASK)
+    first = " ".join(source(notebook["cells"][0]).split())
+    assert "on its free runtimes it does not allow bypassing the notebook" in first
+    cells = {cell["id"]: source(cell) for cell in code_cells(notebook)}
+    assert "\nOPEN = False  # @param" in cells["public"]
+    assert "\nSTOP = False  # @param" in cells["stop"], "or running all would end it"
+    assert list(cells) == ["set-up", "start", "public", "requests", "stop"]
+
+
+def test_the_limits_of_the_web_notebooks_form_are_the_pages_own() -> None:
+    [cell] = [one for one in code_cells(read_notebook(FLASK)) if one["id"] == "start"]
+    fields = dict(re.findall(r"^([A-Z_]+) = (\S+)  # @param", source(cell), flags=re.MULTILINE))
+    assert remover_info(fields.pop("MODEL").strip('"')) == remover_info(ServeParams().model)
+    defaults = ServeParams()
+    for name, value in fields.items():
+        assert float(value) == getattr(defaults, name.lower()), name
+    assert len(fields) == 3
 
 
 def test_the_form_of_detectron2_offers_the_zoo() -> None:
@@ -152,7 +202,7 @@ def test_the_form_of_detectron2_offers_the_zoo() -> None:
 
 def test_every_model_that_is_offered_exists() -> None:
     offered: list[str] = []
-    for cell in code_cells(read_notebook(BACKGROUND_REMOVAL)):
+    for cell in [cell for path in NOTEBOOKS for cell in code_cells(read_notebook(path))]:
         for choices in re.findall(r"^(?:METHODS|MODEL) = .*?@param (\[.*?\])", source(cell), re.MULTILINE):
             offered += [one.strip() for text in ast.literal_eval(choices) for one in text.split(",")]
     assert len(offered) > 10

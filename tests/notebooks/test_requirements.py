@@ -63,6 +63,19 @@ def test_detectron2_finds_what_its_setup_would_add() -> None:
     assert {added[name] for name in both} == {needed[name] for name in both}
 
 
+def test_the_web_page_finds_what_it_needs() -> None:
+    """All of the extra ``web``, as it is there, from here or from Colab itself."""
+    added = {canonicalize_name(one.name): one for one in requirements(ROOT / "requirements-colab.txt")}
+    for one in map(Requirement, project()["optional-dependencies"]["web"]):
+        name = canonicalize_name(one.name)
+        if name == "flask":
+            assert all(pins(listed)["flask"] in one.specifier for listed in LISTS)
+        elif name == "prometheus-client":  # Colab's Jupyter has one; a bound could contradict it
+            assert str(added[name]) == "prometheus-client"
+        else:
+            assert str(added[name]) == str(one)
+
+
 @pytest.mark.parametrize("name", LISTS)
 def test_a_resolve_changes_nothing_that_colab_has(name: str, tmp_path: Path) -> None:
     """pip, told to keep Colab's versions, finds a solution; without that, nothing else could be kept."""
@@ -78,7 +91,7 @@ def test_a_resolve_changes_nothing_that_colab_has(name: str, tmp_path: Path) -> 
         canonicalize_name(one["metadata"]["name"]): one["metadata"]["version"]
         for one in json.loads(report.read_text(encoding="utf-8"))["install"]
     }
-    assert {"onnxruntime", "fvcore", "iopath", "yacs", "numpy"} <= set(chosen)
+    assert {"onnxruntime", "fvcore", "iopath", "yacs", "numpy", "pyngrok", "segno", "waitress"} <= set(chosen)
     kept = pins(name)
     assert {package: version for package, version in chosen.items() if package in kept} == {
         package: version for package, version in kept.items() if package in chosen

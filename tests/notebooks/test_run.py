@@ -1,27 +1,18 @@
-"""The notebook run from top to bottom on a CPU without a network: in Jupyter, and as Colab does it."""
+"""Background_Removal.ipynb run from top to bottom without a network: in Jupyter, and as Colab does it."""
 
 from __future__ import annotations
 
-import functools
-import json
-import os
-import subprocess
-import sys
 import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-import nbformat
 import pytest
 
 from tests.cli_helpers import save_disc
-from tests.notebooks.notebooks import BACKGROUND_REMOVAL, HERE, ROOT
+from tests.notebooks.executing import Run, execute, ipywidgets_7
+from tests.notebooks.notebooks import BACKGROUND_REMOVAL, HERE
 
 pytest.importorskip("nbclient", reason='notebooks are run with nbclient: pip install -e ".[test]"')
 
-NOWHERE = "http://127.0.0.1:9"
 CPU_SECONDS = 120  # of the whole notebook
 
 FACTS = """
@@ -40,86 +31,10 @@ print(json.dumps(facts))
 """
 
 
-@dataclass(frozen=True)
-class Run:
-    """What came of a notebook.
-
-    Attributes:
-        outputs: of each cell, by its id.
-        facts: the values of its variables.
-        seconds: CPU seconds of the kernel.
-        folder: where it ran.
-        calls: lines that the stand-in of Colab's package wrote down.
-    """
-
-    outputs: Mapping[str, list[Any]]
-    facts: Mapping[str, Any]
-    seconds: float
-    folder: Path
-    calls: tuple[str, ...]
-
-    def text(self, cell: str) -> str:
-        """All that a cell printed."""
-        return "".join(one["text"] for one in self.outputs[cell] if one["output_type"] == "stream")
-
-    def kinds(self, cell: str) -> set[str]:
-        """The MIME types of all that a cell showed."""
-        return {kind for one in self.outputs[cell] if "data" in one for kind in one["data"]}
-
-
-def execute(folder: Path, *paths: Path, forms: Mapping[str, str] | None = None) -> Run:
-    """Run the notebook in `folder`.
-
-    Args:
-        paths: searched for packages before the installed ones.
-        forms: other values of the forms' fields, ``{'BACKGROUND = "transparent"': 'BACKGROUND = "blur"'}``.
-    """
-    notebook = nbformat.read(BACKGROUND_REMOVAL, as_version=4)
-    for cell in notebook.cells:
-        for old, new in (forms or {}).items():
-            cell.source = cell.source.replace(old, new)
-    notebook.cells.append(nbformat.v4.new_code_cell(FACTS, id="facts"))
-    given, done = folder / "given.ipynb", folder / "done.ipynb"
-    nbformat.write(notebook, given)
-    stand_in = folder / "colab"
-    stand_in.mkdir(exist_ok=True)
-    environment = {
-        **{name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
-        "PYTHONPATH": os.pathsep.join(map(str, [*paths, ROOT])),
-        **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), NOWHERE),
-        **{"PIP_NO_INDEX": "1", "BGREMOVE_HOME": str(folder / "home"), "COLAB_STAND_IN": str(stand_in)},
-        **{"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_PLATFORM_DIRS": "1"},
-    }
-    command = [sys.executable, "-m", "tests.notebooks.run_notebook", str(given), str(done)]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=900)
-    assert ran.returncode == 0, ran.stderr
-    cells = nbformat.read(done, as_version=4).cells
-    outputs = {cell["id"]: cell["outputs"] for cell in cells if cell["cell_type"] == "code"}
-    for name, shown in outputs.items():
-        failed = [one["evalue"] for one in shown if one["output_type"] == "error"]
-        assert not failed, f"{name}: {failed}"
-    facts = json.loads("".join(one["text"] for one in outputs.pop("facts")))
-    calls = stand_in / "calls.txt"
-    noted = calls.read_text(encoding="utf-8").splitlines() if calls.exists() else []
-    return Run(outputs, facts, float(ran.stdout), folder, tuple(noted))
-
-
-@functools.cache
-def ipywidgets_7(folder: Path) -> Path:
-    """Colab's ipywidgets, in a folder of its own."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
-    packages = ["ipywidgets==7.7.1", "ipython-genutils==0.2.0"]
-    done = subprocess.run([*command, *packages], capture_output=True, text=True, timeout=540)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
-        pytest.skip(f"ipywidgets 7.7.1 cannot be installed here: {last}")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """In a Jupyter with the installed ipywidgets: no Colab, no uploads."""
-    return execute(tmp_path_factory.mktemp("jupyter"))
+    return execute(BACKGROUND_REMOVAL, FACTS, tmp_path_factory.mktemp("jupyter"))
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +50,7 @@ def colab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         'METHODS = "lite, grabcut, contour"': 'METHODS = "lite, u2netp, mask_rcnn_R_50_FPN_3x, nonsense"',
         "USE_DEFAULT = False": "USE_DEFAULT = True",
     }
-    yield execute(folder, old, HERE / "stand_in", forms=forms)
+    yield execute(BACKGROUND_REMOVAL, FACTS, folder, old, HERE / "stand_in", forms=forms)
 
 
 def test_in_jupyter_everything_is_shown(jupyter: Run) -> None:
