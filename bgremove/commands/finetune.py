@@ -61,9 +61,9 @@ def detectron2(
 ) -> None:
     """Teach a Mask R-CNN of Detectron2's zoo one's own subjects, with Detectron2's own trainer.
 
-    OUT gets config.yaml and best.pth, which work in Detectron2 itself, too; the last state, metrics.json,
-    TensorBoard's files if that is installed, and log.txt. After Ctrl-C, the same command with --resume goes
-    on as if there had been none.
+    OUT gets config.yaml and best.pth, which work in Detectron2 itself, too; best.jpg, what they find in
+    pictures of val/; the last state, metrics.json, TensorBoard's files if that is installed, and log.txt.
+    After Ctrl-C, the same command with --resume goes on as if there had been none.
 
     \b
     bgremove setup detectron2

@@ -18,13 +18,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from bgremove.arrays import Alpha, Image
+from bgremove.compositing import alpha_to_bytes, checkerboard, composite
 from bgremove.console import say_nothing, stop_on_ctrl_c
+from bgremove.demo import contact_sheet
 from bgremove.errors import BGRemoveError, DataError, OptionError, OutputError, WeightsError
 from bgremove.finetuning.params import FREE, FinetuneParams
 from bgremove.finetuning.records import Records, read_records, spread, union
-from bgremove.io import make_folder, read_image, write_bytes
+from bgremove.io import FORMATS, encode, make_folder, read_frame, read_image, write_bytes
 from bgremove.metrics import iou
 from bgremove.pairs import first_few
+from bgremove.pipeline import Settings, cut
 from bgremove.removers.base import Device, RemoverInfo
 from bgremove.removers.detectron2 import (
     BEST,
@@ -45,7 +49,8 @@ from bgremove.weights import fetch_weights
 if TYPE_CHECKING:
     from bgremove.finetuning.trainer import Trainer
 
-SETTINGS = "settings.json"
+SETTINGS, SHEET = "settings.json", "best.jpg"
+_DRAWN = 6  # pictures of val/
 NOTHING: Literal["none"] = "none"
 """In place of weights to start from: random ones."""
 
@@ -335,6 +340,7 @@ class _Job:
                     self._put_weights(trainer)
                 with contextlib.redirect_stdout(io.StringIO()):
                     trainer.train()
+                self._draw(trainer)
             except Stopped:
                 return Finetuned(self.out, *self.best, trainer.iter + 1, stopped=True)
             except FloatingPointError as error:
@@ -369,12 +375,33 @@ class _Job:
         some = f", {', '.join(first_few(new, 3))}" if new else ""
         self.say(f"{taken} weights from {self.from_file.name}; {len(new)} begin anew{some}")
 
+    def _remover(self, model: Any) -> Detectron2Remover:
+        return Detectron2Remover(Detectron2Params(), model, self.cfg, ClassNames(self.parts[0].classes))
+
+    def _draw(self, trainer: Trainer) -> None:
+        """A sheet of pictures of val/ with what the best weights make of them."""
+        trainer.model.load_state_dict(read_weights(self.out / BEST)["model"])
+        remover, settings, rows = self._remover(trainer.model.eval()), Settings.build(), []
+        for record in spread(self.parts[1].items, _DRAWN)[:_DRAWN]:
+            frame, truth = read_frame(record["file_name"]), union(record).astype(np.float32)
+            found = cut(frame, remover, settings)
+            height, width = truth.shape
+            board = checkerboard(height, width, max(6, height // 32))
+            rows.append(
+                [
+                    (Path(record["file_name"]).name, frame.image),
+                    ("truth", _grey(truth)),
+                    (f"found, IoU {iou(found.alpha, truth):.3f}", _grey(found.alpha)),
+                    ("cut-out", composite(found.foreground, board, found.alpha)),
+                ]
+            )
+        write_bytes(self.out / SHEET, encode([contact_sheet(rows)], FORMATS["jpeg"]), overwrite=True)
+
     def _evaluate(self, trainer: Trainer) -> dict[str, float]:
         """Mean IoU of everything that is found with everything that is there; the best weights are kept."""
         trainer.model.eval()
         try:
-            names = ClassNames(self.parts[0].classes)
-            remover = Detectron2Remover(Detectron2Params(), trainer.model, self.cfg, names)
+            remover = self._remover(trainer.model)
             values = []
             for record in spread(self.parts[1].items, self.params.val_pictures):
                 alpha = remover.predict(read_image(record["file_name"])).alpha
@@ -404,6 +431,10 @@ class _Job:
         written = io.BytesIO()
         torch.save(data, written)
         write_bytes(self.out / BEST, written.getvalue(), overwrite=True)
+
+
+def _grey(alpha: Alpha) -> Image:
+    return np.repeat(alpha_to_bytes(alpha)[..., None], 3, axis=2)
 
 
 @contextlib.contextmanager

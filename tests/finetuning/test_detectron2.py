@@ -109,6 +109,9 @@ def test_it_learns_and_is_used_by_its_name(data: Path, config: str, tmp_path: Pa
     assert sum("validation IoU" in one for one in said) == 3
     assert sorted(path.name for path in (tmp_path / "out").glob("*.pth")) == ["best.pth", "model_0000299.pth"]
 
+    with PILImage.open(tmp_path / "out" / "best.jpg") as sheet:
+        assert sheet.width == 2000 and np.asarray(sheet).std() > 20
+
     picture = np.asarray(disc_picture(shade=30))
     remover = create_remover(f"detectron2:{tmp_path / 'out'}")
     alpha = remover.predict_alpha(picture)
