@@ -29,7 +29,6 @@ from bgremove.errors import (
 )
 from tests.conftest import Example, KnownRemover, soft_disc
 from tests.finding import Finding, two_subjects
-from tests.removers import onnx_models
 
 Noise = Callable[..., Image]
 
@@ -383,6 +382,9 @@ def test_memory_does_not_grow_with_calls(subject_file: Path) -> None:
 
 def test_a_network_that_was_exported_again_is_loaded_again(tmp_path: Path) -> None:
     """Train, export, look, train on: the second look must show the second network."""
+    pytest.importorskip("onnx", reason="needs the extra train")
+    from tests.removers import onnx_models
+
     path = tmp_path / "net.onnx"
     image = np.full((40, 40, 3), (255, 0, 0), np.uint8)
 

@@ -14,10 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
 
 from bgremove.arrays import Alpha, Image
 from bgremove.errors import BGRemoveError, BGRemoveWarning, DeviceError, ImageError, OptionError, WeightsError
@@ -26,7 +24,13 @@ from bgremove.removers import onnx as module
 from bgremove.removers.base import RemoverInfo
 from bgremove.removers.onnx import OnnxParams, OnnxRemover, from_metadata, to_metadata
 from bgremove.weights import Weights, weights_path
-from tests.removers import onnx_models as models
+
+pytest.importorskip("onnx", reason="needs the extra train")
+
+import onnx  # noqa: E402
+from onnx import TensorProto, helper  # noqa: E402
+
+from tests.removers import onnx_models as models  # noqa: E402
 
 PLAIN: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "activation": "none"}
 RED, GREEN, BLUE = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]

@@ -725,7 +725,9 @@ def test_fewer_validation_pictures_than_processes_is_said(tmp_path: Path) -> Non
     data = disc_data(tmp_path / "data", val=1)
     process = tiny_there("train", "--data", data, "-o", tmp_path / "out", *FLAGS, "--devices", "2", "-q")
     _, stderr = process.communicate(timeout=600)
-    assert process.returncode in (0, 1, 2) and "Traceback" not in stderr
+    assert process.returncode == 2
+    assert stderr == "Error: --devices must be at most the number of pictures: 1 in val, 2 processes\n"
+    assert not (tmp_path / "out").exists()
 
 
 # Signals --------------------------------------------------------------------------------------------
