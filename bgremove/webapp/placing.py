@@ -61,7 +61,9 @@ def parse_lengths(text: str, counts: tuple[int, ...], example: str) -> list[Leng
         OptionError: if the text is anything else.
     """
     parts = re.split(r"[\s,]+", text.strip())
-    lengths = [re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)(px|%)?", part) for part in parts[: max(counts) + 1]]
+    lengths = [
+        re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(px|%)?", part) for part in parts[: max(counts) + 1]
+    ]
     if len(lengths) not in counts or None in lengths:
         many = " or ".join(map(str, counts))
         raise OptionError(f"expected {many} lengths in px or %, as {example}; got {text[:60]!r}")
@@ -80,7 +82,7 @@ def parse_scale(text: str) -> float | None:
     """
     if text.strip().lower() == "original":
         return None
-    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)%", text.strip())
+    match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%", text.strip())
     if match is None or not 10 <= float(match[1]) <= 100:
         raise OptionError(f"scale must be original or 10% to 100%; got {text[:60]!r}")
     return float(match[1]) / 100
@@ -97,7 +99,9 @@ def parse_position(text: str) -> tuple[float, float] | None:
         return None
     if text == "center":
         return 0.5, 0.5
-    matches = [re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)%", part) for part in re.split(r"[\s,]+", text)[:3]]
+    matches = [
+        re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%", part) for part in re.split(r"[\s,]+", text)[:3]
+    ]
     shares = [float(match[1]) / 100 for match in matches if match]
     if len(shares) != len(matches) or len(shares) > 2 or max(shares) > 1:
         raise OptionError(
@@ -200,9 +204,9 @@ def resize(subject: Subject, height: int, width: int) -> Subject:
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     alpha = subject.alpha.astype(np.float32)
     weighted = subject.colours * alpha[..., None]
-    alpha = np.clip(cv2.resize(alpha, (width, height), interpolation=method), 0, 1)
+    alpha = cv2.resize(alpha, (width, height), interpolation=method)
     colours = cv2.resize(weighted, (width, height), interpolation=method) / np.maximum(alpha, 1e-3)[..., None]
-    return Subject(np.rint(np.clip(colours, 0, 255)).astype(np.uint8), alpha)
+    return Subject(np.rint(np.clip(colours, 0, 255)).astype(np.uint8), np.clip(alpha, 0, 1))
 
 
 def _on_canvas(part: Subject, height: int, width: int, top: int, left: int) -> Subject:
