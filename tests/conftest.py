@@ -80,6 +80,15 @@ def noise() -> Callable[..., Image]:
     return lambda *shape: np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
+@pytest.fixture(scope="session")
+def detectron2() -> None:
+    """The real Detectron2 and torchvision, imported; tests that use it are marked by it, see below."""
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    from bgremove.detectron2_source import import_detectron2
+
+    import_detectron2()
+
+
 WITHOUT_DETECTRON2 = "Detectron2 is not here; bgremove setup detectron2 puts it in place"
 
 

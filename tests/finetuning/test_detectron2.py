@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from bgremove import detectron2_source
 from bgremove.errors import BGRemoveError, DataError, OptionError, OutputError, WeightsError
 from bgremove.finetuning.params import FinetuneParams
 from bgremove.registry import create_remover
@@ -43,19 +41,12 @@ INPUT: {MIN_SIZE_TRAIN: [64], MAX_SIZE_TRAIN: 96, MIN_SIZE_TEST: 64, MAX_SIZE_TE
 VERSION: 2
 """
 # pycocotools asks NumPy 2 for an array in the way of NumPy 1.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
+pytestmark = [
+    pytest.mark.usefixtures("detectron2"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation"),
+]
 
 QUICK: dict[str, Any] = {"batch_size": 2, "workers": 0, "seed": 1}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def detectron2() -> Iterator[None]:
-    """The real Detectron2, where it is."""
-    if detectron2_source.detectron2_path() is None:
-        pytest.skip("Detectron2 is not set up here (bgremove setup detectron2)")
-    pytest.importorskip("torchvision", reason="torchvision is not installed")
-    detectron2_source.import_detectron2()
-    yield
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 
 import bgremove
-from bgremove import detectron2_source
 from bgremove.arrays import Image
 from bgremove.errors import BGRemoveWarning, DeviceError, OptionError, WeightsError
 from bgremove.registry import REMOVERS, create_remover, full_name, remover_info
@@ -309,16 +307,6 @@ def test_what_holds_no_weights(network: Any, tmp_path: Path, ending: str, data: 
 
 
 # The real one -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def detectron2() -> Iterator[None]:
-    """The real Detectron2 and torchvision, where they are; what they warn of is theirs."""
-    if detectron2_source.detectron2_path() is None:
-        pytest.skip("Detectron2 is not set up here (bgremove setup detectron2)")
-    pytest.importorskip("torchvision", reason="torchvision is not installed")
-    detectron2_source.import_detectron2()
-    yield
 
 
 CONFIG = """_BASE_: {base}
