@@ -299,7 +299,8 @@ export class Album extends EventTarget {
 
   #fail(picture, text, again = true) {
     picture.state = picture.step ? "done" : "failed";
-    picture.error = sentence(text);
+    // The file's name stands beside it already.
+    picture.error = sentence(text.startsWith(picture.name) ? `this file${text.slice(picture.name.length)}` : text);
     picture.hopeless = !again;
     this.#tell("change", picture);
     this.#tell("failed", picture);

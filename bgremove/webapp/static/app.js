@@ -55,6 +55,7 @@ class Page {
     this.#samples();
     await this.album.restore();
     this.list();
+    $("#app").dataset.ready = "";
   }
 
   // What is shown --------------------------------------------------------------------------------------
