@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 HEIGHT = 860
 """Of the page's frame, in pixels."""
 
-_JUPYTER = "http://localhost:* http://127.0.0.1:*"  # one of this machine may show the page in a frame
+_JUPYTER = ("http://localhost:*", "http://127.0.0.1:*")  # one of this machine may show the page in a frame
 _LAST = 12  # requests in the table
 _EVERY = 0.5  # seconds between two looks at them
 _TIMES = 200  # of a route, for its median
@@ -77,17 +77,20 @@ def open_public(*, wanted: bool = True, token: str | None = None) -> None:
         token: ngrok's; by default from Colab's secrets, the environment, or a prompt.
     """
     if not wanted:
-        print("There is no public address. For one, tick the box.")
+        print("There is no public address. For one, tick OPEN (or write OPEN = True) and run this cell.")
     elif page := current():
         with _saying("There is no public address"):
             page.open_public(token=token)
 
 
 def requests_table() -> Any:
-    """A table of the requests that is kept up to date; None where there is no page."""
-    if page := current():
-        with _saying("There is no table"):
-            return page.requests_table()
+    """A table of the requests that is kept up to date, also when the page is started again.
+
+    Returns:
+        A widget; None where there are no widgets.
+    """
+    with _saying("There is no table"):
+        return _Table().widget
     return None
 
 
@@ -98,7 +101,7 @@ def stop(*, wanted: bool = True) -> None:
         wanted: if not, only say how.
     """
     if not wanted:
-        print("The page goes on. To stop it, tick the box.")
+        print("The page goes on. To stop it, tick STOP (or write STOP = True) and run this cell.")
     elif _stop_all():
         print("The page is stopped, its addresses are closed, and its pictures are gone.")
     else:
@@ -154,10 +157,10 @@ class Page:
 
         self.log = RequestLog()
         self.tunnel: Tunnel | None = None
-        self._server: Server = Server(params)
-        self._over = threading.Event()
+        self._card: Any = None
+        self._server: Server = Server(params, frames=_JUPYTER)
+        self._over = False
         self.log.init_app(self._server.app)
-        _let_jupyter_frame(self._server.app)
         try:
             self.note = self._server.parts.service.load()
             self._server.start()
@@ -182,12 +185,10 @@ class Page:
             path = self.link.removeprefix(self.url.rstrip("/"))
             output.serve_kernel_port_as_iframe(self._server.port, path=path, height=str(height))
             return
-        shown = _display()
-        print(f"The page is below, and at {self.url} on this machine.")
-        shown.display(shown.IFrame(self.link, width="100%", height=height))
+        _display().display(_Html(_frame(self.link, height)))
 
     def open_public(self, *, token: str | None = None) -> str:
-        """A public address; its link and QR code are shown, and shown again if it has to change.
+        """A public address, in place of one that is there; its link and QR code are shown and kept right.
 
         Returns:
             The link, with the token.
@@ -197,52 +198,30 @@ class Page:
         """
         from bgremove.webapp.tunnel import open_tunnel
 
-        if self.tunnel is not None and self.tunnel.alive():
-            link = self._server.link_at(self.tunnel.url)
-            _display().display(_Html(_card(link)))
-            return link
         self._close_tunnel()
-        card = _display().display(_Html(_words("Opening a public address ...")), display_id=True)
+        self._card = _display().display(_Html(_words("Opening a public address ...")), display_id=True)
 
-        def changed(url: str) -> None:
-            if card is not None:
-                card.update(_Html(_card(self._server.link_at(url))))
-
-        def lost(sentence: str) -> None:
-            if card is not None:
-                card.update(_Html(_words(sentence)))
+        def opened(url: str) -> None:
+            self._tell(_card(self._server.link_at(url)))
 
         try:
-            self.tunnel = open_tunnel(self._server.port, token=token, say=lost, on_url=changed)
+            self.tunnel = open_tunnel(
+                self._server.port, token=token, say=lambda text: self._tell(_words(text)), on_url=opened
+            )
         except BaseException:
-            lost("")
+            self._tell("")
             raise
-        changed(self.tunnel.url)
+        opened(self.tunnel.url)
         return self._server.link_at(self.tunnel.url)
 
-    def requests_table(self) -> Any:
-        """A widget with the requests of this page, kept up to date until the page stops."""
-        try:
-            widgets = importlib.import_module("ipywidgets")
-        except ImportError as error:
-            raise MissingExtraError(
-                'a live table needs ipywidgets: pip install "bgremove[notebook]"'
-            ) from error
-        widget = widgets.HTML(self._table(), layout=widgets.Layout(width="100%"))
-
-        def refresh() -> None:
-            seen = ""
-            while not self._over.wait(_EVERY):
-                if (now := self._table()) != seen:
-                    widget.value = seen = now
-            widget.value = self._table()
-
-        threading.Thread(target=refresh, name="bgremove-table", daemon=True).start()
-        return widget
+    def _tell(self, text: str) -> None:
+        """Show HTML where the public address is shown."""
+        if self._card is not None:
+            self._card.update(_Html(text))
 
     def stop(self) -> None:
         """Close the public address, stop the page and forget its pictures; may be called again."""
-        self._over.set()
+        self._over = True
         self._close_tunnel()
         self._server.stop()
 
@@ -250,24 +229,12 @@ class Page:
         if self.tunnel is not None:
             self.tunnel.close()
             self.tunnel = None
+            self._tell(_words("The public address is closed."))
 
-    def _table(self) -> str:
+    def state(self) -> str:
+        """What it does, in a few words."""
         service = self._server.parts.service
-        state = "stopped" if self._over.is_set() else f"{service.working} at work, {service.waiting} waiting"
-        return table(self.log, state)
-
-
-def _let_jupyter_frame(app: Flask) -> None:
-    """Add Jupyter to those whose pages may show `app` in a frame."""
-    from bgremove.webapp.guard import HEADERS
-
-    name = "Content-Security-Policy"
-    policy = HEADERS[name].replace("frame-ancestors ", f"frame-ancestors {_JUPYTER} ")
-
-    @app.after_request  # before the guard, which leaves what is there
-    def extend(response: Response) -> Response:
-        response.headers.setdefault(name, policy)
-        return response
+        return "stopped" if self._over else f"{service.working} at work, {service.waiting} waiting"
 
 
 # The requests ------------------------------------------------------------------------------------
@@ -360,6 +327,41 @@ class RequestLog:
         return sorted(found, key=lambda one: (-one.count, one.route, one.method))
 
 
+class _Table:
+    """The table of whatever page runs; there is one at a time, the last that was made.
+
+    Attributes:
+        widget: the table.
+    """
+
+    _latest: _Table | None = None
+
+    def __init__(self) -> None:
+        try:
+            widgets = importlib.import_module("ipywidgets")
+        except ImportError as error:
+            raise MissingExtraError(
+                'a live table needs ipywidgets: pip install "bgremove[notebook]"'
+            ) from error
+        self._page: Page | None = None
+        self.widget = widgets.HTML(self._text(), layout=widgets.Layout(width="100%"))
+        _Table._latest = self
+        threading.Thread(target=self._follow, name="bgremove-table", daemon=True).start()
+
+    def _text(self) -> str:
+        self._page = _running[-1] if _running else self._page
+        if self._page is None:
+            return _words("No page is running: run the cell that starts it.")
+        return table(self._page.log, self._page.state())
+
+    def _follow(self) -> None:
+        while _Table._latest is self:
+            text = self._text()
+            if text != self.widget.value:
+                self.widget.value = text
+            time.sleep(_EVERY)
+
+
 # HTML --------------------------------------------------------------------------------------------
 
 # Only shades of the notebook's own text colour, and half-transparent greys: right on dark and on light.
@@ -396,8 +398,8 @@ def table(log: RequestLog, state: str) -> str:
         '<div style="line-height: 1.5; overflow-x: auto">'
         f'<div role="status" style="padding-bottom: 8px">{html.escape(head)}</div>'
         '<div style="display: flex; flex-wrap: wrap; gap: 8px 40px; align-items: flex-start">'
-        + _rows("Last requests", ("time", "", "route", "status", "seconds"), last)
-        + _rows("By route", ("", "route", "requests", "refused", "failed", "median s"), by_route)
+        + _rows("Last requests", ("time", "method", "route", "status", "seconds"), last)
+        + _rows("By route", ("method", "route", "requests", "refused", "failed", "median s"), by_route)
         + "</div></div>"
     )
 
@@ -444,6 +446,18 @@ def _card(link: str) -> str:
         "page</b>, and sees only pictures of their own; it ends with the page. At the first visit, ngrok "
         "shows a page of its own; click <i>Visit Site</i>.</p>"
         f'<p style="margin: 0; overflow-wrap: anywhere; font-size: 12px; opacity: .75">{safe}</p></div></div>'
+    )
+
+
+def _frame(link: str, height: int) -> str:
+    """The page in a frame that may copy pictures to the clipboard."""
+    safe = html.escape(link, quote=True)
+    return (
+        f'<p style="margin: 4px 0"><a href="{safe}" target="_blank" rel="noreferrer">Open the page in a '
+        "tab of its own</a>, on the machine that runs this notebook, or use it here:</p>"
+        f'<iframe src="{safe}" title="bgremove" width="100%" height="{height}" '
+        'allow="clipboard-read; clipboard-write" style="border: 1px solid rgba(127,127,127,.3); '
+        'border-radius: 6px"></iframe>'
     )
 
 

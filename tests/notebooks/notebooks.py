@@ -13,6 +13,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BACKGROUND_REMOVAL = ROOT / "notebooks" / "Background_Removal.ipynb"
 FLASK = ROOT / "notebooks" / "Flask_BG_Remove.ipynb"
 HERE = Path(__file__).parent
+NGROK = ROOT / "tests" / "webapp" / "ngrok_agent.py"
+"""A stand-in of ngrok."""
 
 
 def read_notebook(path: Path) -> dict[str, Any]:

@@ -12,17 +12,16 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.notebooks.executing import Run, execute, ipywidgets_7
-from tests.notebooks.notebooks import FLASK, HERE, ROOT
+from tests.notebooks.notebooks import FLASK, HERE, NGROK
 
 pytest.importorskip("nbclient", reason='notebooks are run with nbclient: pip install -e ".[test]"')
 pytest.importorskip("waitress", reason='the page needs the extra: pip install "bgremove[web]"')
 
 NGROK_TOKEN = "2abcDEFGHijklmnopqrstuvwxyz_0123456789ABCDEFGHIJK"
-AGENT = ROOT / "tests" / "webapp" / "ngrok_agent.py"
 
 # What a visitor's page would ask for, of the page and of its public address if there is one.
 FACTS = """
-import io, ipywidgets, json, os, requests
+import io, ipywidgets, json, os, requests, signal, time
 from PIL import Image
 from bgremove.demo import sample_path
 
@@ -40,12 +39,22 @@ def visit(url):
     picture = Image.open(io.BytesIO(result.content))
     return [stranger, cut["empty"], picture.mode, list(picture.size)]
 
+def lose(tunnel):
+    "End ngrok, and wait for the next address."
+    before = tunnel.url
+    os.kill(int((tunnel._agent._folder / "pid").read_text()), signal.SIGKILL)
+    while tunnel.url == before or not tunnel.alive():
+        time.sleep(0.1)
+    time.sleep(1)  # for it to be shown
+    return [before, tunnel.url]
+
 tunnel = page.tunnel
 facts = {
     "ipywidgets": ipywidgets.__version__,
     "link": page.link,
     "page": visit(page.url),
     "public": tunnel and [tunnel.url, visit(tunnel.url + "/")],
+    "lost": tunnel and lose(tunnel),
     "folder": tunnel and str(tunnel._agent._folder),
     "environment": "NGROK_AUTHTOKEN" in os.environ,
 }
@@ -83,7 +92,7 @@ def colab(tmp_path_factory: pytest.TempPathFactory) -> Run:
     secrets.parent.mkdir()
     secrets.write_text(json.dumps({"NGROK_AUTHTOKEN": NGROK_TOKEN}), encoding="utf-8")
     forms = {"OPEN = False": "OPEN = True", "MAX_MEGAPIXELS = 50": "MAX_MEGAPIXELS = 20"}
-    environment = {"NGROK_AUTHTOKEN": "", "PYNGROK_NGROK_PATH": str(AGENT)}
+    environment = {"NGROK_AUTHTOKEN": "", "PYNGROK_NGROK_PATH": str(NGROK)}
     stand_in = HERE / "stand_in"
     return execute(FLASK, FACTS, folder, old, stand_in, forms=forms, environment=environment)
 
@@ -105,7 +114,10 @@ def test_without_a_token_there_is_a_sentence_and_no_address(jupyter: Run) -> Non
 def test_the_table_is_a_widget(jupyter: Run, colab: Run) -> None:
     for run in (jupyter, colab):
         assert "application/vnd.jupyter.widget-view+json" in run.kinds("requests")
-        assert run.text("stop") == "The page goes on. To stop it, tick the box.\n"
+        assert (
+            run.text("stop")
+            == "The page goes on. To stop it, tick STOP (or write STOP = True) and run this cell.\n"
+        )
 
 
 def test_on_colab_the_page_comes_through_its_proxy(colab: Run) -> None:
@@ -117,14 +129,19 @@ def test_on_colab_the_page_comes_through_its_proxy(colab: Run) -> None:
 
 
 def test_on_colab_the_secret_opens_a_public_address(colab: Run) -> None:
-    url, visit = colab.facts["public"]
+    _, visit = colab.facts["public"]
     assert visit == [401, False, "RGBA", [600, 400]], "asked for the token, and worked with it"
+
+
+def test_an_address_that_was_lost_is_replaced_where_it_was_shown(colab: Run) -> None:
+    before, after = colab.facts["lost"]
     card = html.unescape(colab.shown("public", "text/html"))
-    assert f"{url}/{colab.facts['link'].rpartition('/')[2]}" in card and "<svg" in card
+    assert f"{after}/{colab.facts['link'].rpartition('/')[2]}" in card and "<svg" in card
+    assert before not in card and before != after
 
 
 def test_nothing_outlives_the_kernel(jupyter: Run, colab: Run) -> None:
-    for url in (jupyter.facts["link"], colab.facts["link"], colab.facts["public"][0]):
+    for url in (jupyter.facts["link"], colab.facts["link"], *colab.facts["lost"]):
         assert not answers(url)
     assert not Path(colab.facts["folder"]).exists()
 

@@ -36,6 +36,7 @@ def no_page_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("NGROK_AUTHTOKEN", raising=False)
     yield
     notebook._stop_all()
+    notebook._Table._latest = None  # ends its thread
     until(lambda: not [one for one in threading.enumerate() if one.name == "bgremove-table"])
 
 
@@ -105,7 +106,7 @@ def test_the_page_answers_whoever_has_the_link(shown: list[Any], capsys: pytest.
     said = capsys.readouterr().out
     assert "contour is ready after" in said and token_of(page.link) not in said
     [frame] = shown
-    assert (frame.src, frame.width) == (page.link, "100%")
+    assert f'<iframe src="{page.link}"' in frame.data and "clipboard-write" in frame.data
 
 
 def test_it_may_be_framed_by_jupyter_and_colab_only(shown: list[Any]) -> None:
@@ -143,7 +144,7 @@ def test_stop_and_stop_again(shown: list[Any], capsys: pytest.CaptureFixture[str
     notebook.stop()
     said = capsys.readouterr().out.splitlines()
     assert said[-3:] == [
-        "The page goes on. To stop it, tick the box.",
+        "The page goes on. To stop it, tick STOP (or write STOP = True) and run this cell.",
         "The page is stopped, its addresses are closed, and its pictures are gone.",
         "No page is running.",
     ]
@@ -199,8 +200,8 @@ def test_an_interrupted_start_leaves_nothing(
 
 def test_without_a_page_every_cell_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     notebook.open_public()
-    assert notebook.requests_table() is None
-    assert capsys.readouterr().out == "No page is running: run the cell that starts it first.\n" * 2
+    assert capsys.readouterr().out == "No page is running: run the cell that starts it first.\n"
+    assert "No page is running" in notebook.requests_table().value
 
 
 def test_all_of_it_ends_with_the_kernel(tmp_path: Path) -> None:
@@ -265,7 +266,7 @@ def test_the_public_address_is_opened_when_wanted(
 ) -> None:
     page = started()
     notebook.open_public(wanted=False)
-    assert page.tunnel is None and "tick the box" in capsys.readouterr().out
+    assert page.tunnel is None and "tick OPEN" in capsys.readouterr().out
     notebook.open_public(token=NGROK_TOKEN)
     assert page.tunnel is not None
     url, token = page.tunnel.url, token_of(page.link)
@@ -276,11 +277,15 @@ def test_the_public_address_is_opened_when_wanted(
     assert ask(url, "/").status_code == 200
     assert ask(url, "/page/config").status_code == 401
     assert ask(url, "/page/config", token=token).status_code == 200
-    notebook.open_public(token=NGROK_TOKEN)  # again: the same
-    assert page.tunnel.url == url and url in shown[-1].data
+    notebook.open_public(token=NGROK_TOKEN)  # again: another
+    again = page.tunnel.url
+    assert again != url and again in shown[-1][-1].data
+    assert "is closed" in shown[-2][-1].data or "is closed" in shown[-2][-2].data
     notebook.stop()
-    with pytest.raises(requests.ConnectionError):
-        ask(url, "/")
+    assert "is closed" in shown[-1][-1].data
+    for one in (url, again):
+        with pytest.raises(requests.ConnectionError):
+            ask(one, "/")
 
 
 def test_a_lost_address_is_shown_anew(shown: list[Any]) -> None:
@@ -340,7 +345,13 @@ def test_the_table_shows_requests_as_they_come_and_no_names(shown: list[Any]) ->
     assert "<id>" not in widget.value and "<script" not in widget.value, "patterns are escaped"
     assert "(unknown)" in value
     notebook.stop()
-    until(lambda: "stopped" in widget.value)
+    until(lambda: "5 requests, 2 refused, 0 failed · stopped" in widget.value)
+    started()
+    until(lambda: "0 requests, 0 refused" in widget.value)  # it follows the next one
+    other = notebook.requests_table()
+    ask(notebook._running[0].url, "/nowhere")
+    until(lambda: "1 requests, 1 refused" in other.value)
+    assert "0 requests" in widget.value, "the one before it rests"
 
 
 def test_sums_and_the_last_requests() -> None:
