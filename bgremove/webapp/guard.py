@@ -19,7 +19,6 @@ from bgremove.webapp.errors import Busy, NotAllowedIn, Refused
 COOKIE = "bgremove"
 
 _WRONG_TOKENS = 10  # a minute and address
-_WRONG_TOKENS_OF_ALL = 200  # a minute
 _ADDRESSES = 10_000  # remembered
 
 _FRAMES = ("'self'", "https://colab.research.google.com", "https://*.googleusercontent.com")
@@ -59,16 +58,16 @@ class Buckets:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, who: str, *, take: float = 1) -> float:
-        """Seconds until `who` may do it (again); 0 if it was granted now."""
+        """Seconds until `who` may do it; 0 if it may now, which then counts as `take` times."""
         now = time.monotonic()
         with self._lock:
             left, then = self._left.pop(who, (float(self.rate), now))
             left = min(float(self.rate), left + (now - then) * self.rate / 60)
-            granted = left >= max(take, 1e-9)
+            granted = left >= 1
             self._left[who] = (left - take if granted else left, now)
             if len(self._left) > _ADDRESSES:
                 self._left.popitem(last=False)
-            return 0.0 if granted else (max(take, 1) - left) * 60 / self.rate
+            return 0.0 if granted else (1 - left) * 60 / self.rate
 
 
 class Guard:
@@ -87,7 +86,6 @@ class Guard:
         self.token = (params.token or secrets.token_urlsafe(24)) if params.needs_token else ""
         self._pictures = Buckets(params.rate)
         self._wrong = Buckets(_WRONG_TOKENS)
-        self._wrong_of_all = Buckets(_WRONG_TOKENS_OF_ALL)
 
     def init_app(self, app: Flask) -> None:
         """Stand before every request of `app`, and put the headers of safety on every answer."""
@@ -182,12 +180,11 @@ class Guard:
     def _compare(self, token: str) -> None:
         """Compare in constant time; not at all after too many wrong ones, so that nobody can try them all."""
         address = client_address()
-        seconds = self._wrong.wait(address, take=0) or self._wrong_of_all.wait("all", take=0)
+        seconds = self._wrong.wait(address, take=0)
         if seconds:
             raise Busy(f"too many wrong tokens; try again in {max(1, round(seconds))} s", seconds)
         if not hmac.compare_digest(token.encode(), self.token.encode()):
             self._wrong.wait(address)
-            self._wrong_of_all.wait("all")
             raise NotAllowedIn(
                 "the token is wrong; take the link that was printed when this server started",
                 {"WWW-Authenticate": "Bearer"},

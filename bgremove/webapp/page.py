@@ -148,8 +148,9 @@ def cut(id: str) -> Response:
     values = body.get("settings") or {}
     if not isinstance(values, dict):
         raise WrongRequest("settings must be an object of settings by name")
-    for name in ("output", "background"):  # these are chosen at the download
-        values.pop(name, None)
+    values = {name: value for name, value in values.items() if name not in ("output", "background")}
+    for name in {"model", "preset"} & set(values):
+        raise WrongRequest(f"{name} belongs beside settings, not into it")
     settings = service.settings(_text(body, "model"), preset=_text(body, "preset"), **values)
     with kept.in_work() as ticket:
         revision = service.run(lambda: keep_cut(kept, service, settings), ticket)

@@ -191,7 +191,7 @@ def _revision(
 ) -> Revision:
     """A new revision of a picture, with its previews."""
     small_image = _small(image)
-    small_alpha = _small(alpha)
+    small_alpha: Alpha = np.clip(_small(alpha), 0, 1)  # the means of ones may come out a hair above
     full = alpha_to_bytes(alpha)
     same = small_alpha.shape == alpha.shape
     grey = full if same else alpha_to_bytes(small_alpha)

@@ -249,7 +249,8 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         total = 0
         for channel in list(self.server.active_channels.values()):
             for request in [channel.request, *channel.requests]:
-                total += 0 if request is None else request.body_bytes_received
+                if request is not None and request.error is None:
+                    total += request.body_bytes_received
         return bool(total > _BODIES * self.params.body_bytes)
 
     def readable(self) -> bool:

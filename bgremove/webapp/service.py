@@ -238,7 +238,7 @@ class Service:
             self._here.ticket = None
 
     def settings(
-        self, model: str = "", *, preset: str | None = None, background: Any = None, **values: Any
+        self, /, model: str = "", *, preset: str | None = None, background: Any = None, **values: Any
     ) -> Settings:
         """As :meth:`Settings.build`, without what a visitor must not: no paths, no models from files.
 
@@ -265,8 +265,9 @@ class Service:
             _check_background(background)
         elif background is not None and not isinstance(background, Background):
             raise OptionError("background must be transparent, blur or a colour; upload a picture as a file")
-        if "background" in values:
-            raise OptionError("background is given twice")
+        for taken in ("self", "cls"):  # what Python would take for its own
+            if taken in values:
+                raise OptionError(f"unknown setting {taken!r}")
         settings = Settings.build(name, preset=preset or None, background=background, **values)
         _check_cost(settings)
         if settings.instances:

@@ -15,6 +15,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from bgremove.errors import BGRemoveError
 from bgremove.foreground import Method
 from bgremove.trimap import Box
 from bgremove.webapp.config import ServeParams
@@ -106,8 +107,10 @@ class Kept:
         try:
             yield ticket
             self.error = ""
+        except Busy:  # it will be asked for again
+            raise
         except Exception as error:
-            self.error = str(error)
+            self.error = str(error) if isinstance(error, BGRemoveError) else "something went wrong here"
             raise
         finally:
             self.tickets.remove(ticket)
