@@ -430,7 +430,7 @@ def info(model: str) -> None:
             ("kept as", f"{weights_path(row.weights)} ({'here' if _here(row) == 'yes' else 'not here yet'})"),
         ]
     if row.memory_gb is not None:
-        facts.append(("memory", f"about {row.memory_gb:g} GB, the most of it while it is loaded"))
+        facts.append(("memory", f"about {row.memory_gb:g} GB"))
     click.echo(row.name if row.name == model else f"{row.name} ({model})")
     for title, text in facts:
         click.echo(_fold(f"  {title + ':':<10} ", text))
