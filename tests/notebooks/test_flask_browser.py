@@ -15,7 +15,7 @@ import pytest
 
 from bgremove.demo import sample_path
 from tests.notebooks.browsing import all_run, cell_of, errors_of
-from tests.notebooks.notebooks import FLASK, ROOT
+from tests.notebooks.notebooks import FLASK, ROOT, read_notebook
 
 if TYPE_CHECKING:
     from playwright.sync_api import FrameLocator, Page
@@ -67,6 +67,16 @@ def run(page: Page, cell: str) -> None:
     page.wait_for_function(READY)
 
 
+def write(page: Page, cell: str, text: str) -> None:
+    """Put other code into a cell."""
+    number = [one["id"] for one in read_notebook(FLASK)["cells"]].index(cell)
+    page.evaluate(
+        "([number, text]) => window.jupyterapp.shell.currentWidget.content.widgets[number]"
+        ".model.sharedModel.setSource(text)",
+        [number, text],
+    )
+
+
 def test_no_cell_failed_and_the_page_is_there(page: Page) -> None:
     assert errors_of(page) == []
     frame_of(page).locator("#choose").wait_for()
@@ -103,15 +113,11 @@ def test_starting_again_brings_a_new_page(page: Page) -> None:
     assert not table_of(page).startswith("0 "), "the table follows the new page"
 
 
-def test_the_public_address_and_its_code_are_shown(page: Page, lab: str) -> None:
+def test_the_public_address_and_its_code_are_shown(page: Page) -> None:
     import cv2
     import numpy as np
 
-    page.evaluate(
-        """() => window.jupyterapp.shell.currentWidget.content.widgets.find(
-            one => one.model.sharedModel.getSource().includes('OPEN = False')
-        ).model.sharedModel.setSource('notebook.open_public()')"""
-    )
+    write(page, "public", "notebook.open_public()")
     run(page, "public")
     cell = cell_of(page, FLASK, "public")
     link = cell.get_by_role("link").get_attribute("href")
@@ -122,3 +128,18 @@ def test_the_public_address_and_its_code_are_shown(page: Page, lab: str) -> None
         cell.get_by_role("link").click()
     opened.value.locator("#choose").wait_for()
     opened.value.close()
+
+
+def test_the_token_is_asked_for_and_not_shown(page: Page) -> None:
+    write(page, "public", "import os; del os.environ['NGROK_AUTHTOKEN']; notebook.open_public()")
+    cell = cell_of(page, FLASK, "public")
+    before = cell.get_by_role("link").get_attribute("href")
+    cell.locator(".jp-Cell-inputWrapper").click()
+    page.evaluate(f"() => void ({RUN})()")
+    field = cell.locator("input.jp-Stdin-input")
+    assert field.get_attribute("type") == "password"
+    field.fill("typed_by_a_person_0123456789")
+    field.press("Enter")
+    page.wait_for_function(READY)
+    assert cell.get_by_role("link").first.get_attribute("href") != before
+    assert "typed_by" not in cell.inner_text()

@@ -353,6 +353,27 @@ def test_colabs_secret_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert printed() == "of_colabs_secrets\n"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals on Windows")
+def test_on_a_terminal_one_is_asked_and_what_is_typed_is_not_shown() -> None:
+    import pty
+
+    code = "from bgremove.webapp.tunnel import ngrok_token; print('got', len(ngrok_token()))"
+    child, terminal = pty.fork()
+    if not child:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", code])
+    said = b""
+    while b"Enter for none): " not in said:
+        said += os.read(terminal, 1000)
+    time.sleep(0.2)
+    os.write(terminal, f"{TOKEN}\n".encode())
+    while b"got" not in said or not said.endswith(b"\n"):
+        said += os.read(terminal, 1000)
+    os.waitpid(child, 0)
+    os.close(terminal)
+    assert f"got {len(TOKEN)}".encode() in said and TOKEN.encode() not in said
+
+
 def test_without_the_extra_there_is_a_sentence(page: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyngrok.conf", None)
     with pytest.raises(MissingExtraError, match=r'pip install "bgremove\[web\]"'):
