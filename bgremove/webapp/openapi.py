@@ -97,7 +97,6 @@ def setting_schema(setting: Setting) -> Schema:
 @functools.cache
 def remove_schema() -> dict[str, Schema]:
     """Every field of ``/api/remove`` but the files: names to JSON Schema."""
-    models = [name for name, info in REMOVERS.items() if not info.needs_file]
     fields: dict[str, Schema] = {
         "model": {
             "type": "string",
@@ -124,29 +123,37 @@ def remove_schema() -> dict[str, Schema]:
             "default": "transparent",
         },
     }
-    fields |= _group_schema(_SETTING_GROUPS, known=fields)
-    for name in models:
-        info = REMOVERS[name]
-        fields |= _group_schema([info.params], known=fields, of=name)
-    return fields | {
+    fields |= _group_schema(_SETTING_GROUPS, known=fields) | _models_schema()
+    rembg = {
         name: {**schema, "description": f"rembg's: {schema['description']}"} for name, schema in REMBG.items()
+    }
+    return fields | rembg
+
+
+def _group_schema(groups: Iterable[type[Params]], known: Mapping[str, Schema]) -> dict[str, Schema]:
+    return {
+        one.name: setting_schema(one) for group in groups for one in settings(group) if one.name not in known
     }
 
 
-def _group_schema(
-    groups: Iterable[type[Params]], known: Mapping[str, Schema], of: str = ""
-) -> dict[str, Schema]:
+def _models_schema() -> dict[str, Schema]:
+    """The settings that are models' own; of two of one name, all that either takes."""
     found: dict[str, Schema] = {}
-    for group in groups:
-        for one in settings(group):
-            if one.name in known or one.name in LEFT_OUT:
+    for name, info in REMOVERS.items():
+        for one in settings(info.params) if not info.needs_file else ():
+            if one.name in LEFT_OUT:
                 continue
             schema = setting_schema(one)
-            if of:  # what is the model's own has another default for every model
-                schema.pop("default", None)
-                users = [name for name, info in REMOVERS.items() if one.name in info.params.model_fields]
-                schema["x-models"] = users
-            found[one.name] = schema
+            schema.pop("default", None)  # every model has its own
+            known = found.setdefault(one.name, schema | {"x-models": []})
+            known["x-models"].append(name)
+            if schema["description"] not in known["description"]:
+                known["description"] += f"; or, of {name}: {schema['description']}"
+                for bound, widest in (("minimum", min), ("maximum", max)):
+                    if bound in known and bound in schema:
+                        known[bound] = widest(known[bound], schema[bound])
+                    else:
+                        known.pop(bound, None)
     return found
 
 

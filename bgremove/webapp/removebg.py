@@ -112,6 +112,10 @@ class RemoveBgParams(Params):
     semitransparency: bool = Field(True, description="Taken and not used: alpha is always soft")
 
 
+_SOURCES = ("image_file", "image_file_b64", "image_url")
+_KNOWN = frozenset({*_SOURCES, *RemoveBgParams.model_fields})
+
+
 @dataclass(frozen=True)
 class Order:
     """What one request asks for, understood and checked.
@@ -249,9 +253,10 @@ def _json_fields(body: bytes) -> dict[str, str]:
         raise RemoveBgError("invalid_json", "Invalid JSON", "the body is no JSON; check it") from None
     if not isinstance(values, dict):
         raise RemoveBgError("invalid_json", "Invalid JSON", "the body must be a JSON object of fields")
+    values = {name: value for name, value in values.items() if name in _KNOWN}
     for name, value in values.items():
         if not isinstance(value, (str, bool, int, float, type(None))):
-            raise _invalid(name, f"{_short(name)} must be text, a number, true or false")
+            raise _invalid(name, f"{name} must be text, a number, true or false")
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in values.items()
@@ -259,14 +264,8 @@ def _json_fields(body: bytes) -> dict[str, str]:
     }
 
 
-def _short(name: str) -> str:
-    return repr(name[:40])
-
-
 def _invalid(name: str, detail: str) -> RemoveBgError:
-    known = name in RemoveBgParams.model_fields or name.startswith(("image_", "bg_"))
-    code = f"invalid_{name}" if known and len(name) < 40 and name.isidentifier() else "invalid_parameter"
-    return RemoveBgError(code, f"Invalid {name} parameter given" if known else "Invalid parameter", detail)
+    return RemoveBgError(f"invalid_{name}", f"Invalid {name} parameter given", detail)
 
 
 def _order(values: dict[str, str], files: dict[str, bytes]) -> Order:
@@ -283,7 +282,7 @@ def _order(values: dict[str, str], files: dict[str, bytes]) -> Order:
 
 
 def _params(values: Mapping[str, str]) -> RemoveBgParams:
-    """The known fields, each with its own error; unknown ones are passed over, as remove.bg does."""
+    """The known fields, each with its own error; others are passed over, as new clients may have more."""
     known = {name: value for name, value in values.items() if name in RemoveBgParams.model_fields}
     for name, value in known.items():
         _parsed(name, lambda name=name, value=value: RemoveBgParams(**{name: value}))  # type: ignore[misc]
@@ -310,7 +309,7 @@ def _position(params: RemoveBgParams) -> tuple[float, float] | None:
 
 def _photo(values: Mapping[str, str], files: Mapping[str, bytes]) -> bytes:
     """The photo's bytes from the one source that is given."""
-    sources = [name for name in ("image_file", "image_file_b64", "image_url") if name in {*values, *files}]
+    sources = [name for name in _SOURCES if name in {*values, *files}]
     if not sources:
         raise RemoveBgError(
             "missing_source",
