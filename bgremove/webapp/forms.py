@@ -155,7 +155,7 @@ def _form(info: RemoverInfo) -> dict[str, Any]:
         for name in SelectParams.model_fields
         if issubclass(info.params, SelectParams) and name != "min_score"
     ]
-    group = _group("This model", info.params, info.defaults)
+    group = _group("The model's own settings", info.params, info.defaults)
     return {**group, "chooses": chooses}
 
 

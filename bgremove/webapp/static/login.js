@@ -9,50 +9,50 @@ const error = document.querySelector("#login-error");
 const button = document.querySelector("#login-go");
 
 form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  enter(field.value);
+	event.preventDefault();
+	enter(field.value);
 });
 
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
 if (given) {
-  history.replaceState(null, "", location.pathname + location.search);
-  enter(given);
+	history.replaceState(null, "", location.pathname + location.search);
+	enter(given);
 } else field.focus();
 
 /** Show the token; what is pasted may be the whole link. */
 async function enter(text) {
-  const token = text.trim().replace(/^.*#token=/, "");
-  error.textContent = "";
-  button.disabled = true;
-  try {
-    const address = (path) => new URL(path, document.baseURI).href;
-    const answer = await fetch(address("page/login"), {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }), credentials: "same-origin",
-    });
-    if (!answer.ok) throw new Error(await reason(answer));
-    const page = await fetch(address("./"), { headers: { "X-Api-Key": token }, credentials: "same-origin", cache: "no-store" });
-    if (!page.ok) throw new Error(await reason(page));
-    await show(await page.text(), token);
-  } catch (problem) {
-    const lost = problem instanceof TypeError;
-    error.textContent = lost ? "The server does not answer; is it still running?" : problem.message;
-    button.disabled = false;
-    field.select();
-  }
+	const token = text.trim().replace(/^.*#token=/, "");
+	error.textContent = "";
+	button.disabled = true;
+	try {
+		const address = (path) => new URL(path, document.baseURI).href;
+		const answer = await fetch(address("page/login"), {
+			method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }), credentials: "same-origin",
+		});
+		if (!answer.ok) throw new Error(await reason(answer));
+		const page = await fetch(address("./"), { headers: { "X-Api-Key": token }, credentials: "same-origin", cache: "no-store" });
+		if (!page.ok) throw new Error(await reason(page));
+		await show(await page.text(), token);
+	} catch (problem) {
+		const lost = problem instanceof TypeError;
+		error.textContent = lost ? "The server does not answer; is it still running?" : problem.message;
+		button.disabled = false;
+		field.select();
+	}
 }
 
 async function reason(answer) {
-  const { error: text } = await answer.json().catch(() => ({}));
-  if (!text) return `The server did not let this in (${answer.status}).`;
-  return text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+	const { error: text } = await answer.json().catch(() => ({}));
+	if (!text) return `The server did not let this in (${answer.status}).`;
+	return text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 }
 
 /** Put the page in place of this one. Scripts of a parsed document do not run: it is begun by hand. */
 async function show(text, token) {
-  const page = new DOMParser().parseFromString(text, "text/html");
-  if (!page.querySelector("#app")) throw new Error("The server did not take this token.");
-  const { start } = await import("./app.js");
-  document.title = page.title;
-  document.body.replaceWith(document.adoptNode(page.body));
-  await start(token);
+	const page = new DOMParser().parseFromString(text, "text/html");
+	if (!page.querySelector("#app")) throw new Error("The server did not take this token.");
+	const { start } = await import("./app.js");
+	document.title = page.title;
+	document.body.replaceWith(document.adoptNode(page.body));
+	await start(token);
 }

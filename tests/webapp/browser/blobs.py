@@ -14,7 +14,7 @@ class Blobs(SegmentRemover):
         found = []
         for channel, (label, score) in enumerate((("apple", 0.95), ("leaf", 0.9), ("berry", 0.8))):
             others = [one for one in range(3) if one != channel]
-            mask = image[..., channel].astype(int) > 60 + image[..., others].max(axis=2)
+            mask = image[..., channel] > 60 + image[..., others].max(axis=2).astype(int)
             if (one := Segment.of(label, mask, score=score)) is not None:
                 found.append(one)
         return Segments(*image.shape[:2], tuple(found), (), ("apple", "leaf", "berry"))

@@ -102,7 +102,7 @@ def test_desktop(open_page: Opener, artifacts: Path, cat: bytes, scheme: str) ->
     for tab in ("touch", "model"):
         page.click(f"#tab-{tab}")
         no_weak_text(page)
-    page.locator("summary", has_text="Edges").click()
+    page.locator("summary", has_text="Edges and clean-up").click()
     no_weak_text(page)
     page.screenshot(path=artifacts / f"page-{scheme}-model.png")
     page.click("#save-more")
@@ -153,7 +153,7 @@ def test_all_of_it_is_small(open_page: Opener, server_url: str) -> None:
     sizes: dict[str, int] = {}
 
     def seen(response: Response) -> None:
-        if response.status == 200 and "/page/" not in response.url:
+        if response.status == 200 and "/page/" not in response.url and "blob:" not in response.url:
             sizes[response.url.removeprefix(server_url)] = len(response.body())
 
     page.on("response", seen)
@@ -196,6 +196,7 @@ def test_with_the_keyboard_only(open_page: Opener) -> None:
     page.keyboard.press("Enter")
     done(page)
     tab_to(".divider")
+    page.wait_for_timeout(700)  # the curtain
     page.keyboard.press("ArrowLeft")
     assert page.locator("#divider").get_attribute("aria-valuenow") == "45"
     page.keyboard.press("End")
@@ -227,7 +228,7 @@ def test_with_the_keyboard_only(open_page: Opener) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.locator("#cleared").wait_for()
-    assert "removed" in page.locator("#live").inner_text()
+    page.locator("#live", has_text="were removed").wait_for(state="attached")
 
 
 def test_the_theme_can_be_chosen_and_is_kept(open_page: Opener) -> None:
