@@ -328,3 +328,17 @@ def _until(condition: object, seconds: float = 5) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_networks_of_the_server_leave_the_cores_to_each_other(service: Service, tmp_path: Path) -> None:
+    def spins(remover: object) -> bool:
+        assert isinstance(remover, OnnxRemover)
+        key = "session.intra_op.allow_spinning"
+        options = remover._session.get_session_options()
+        try:
+            return bool(options.get_session_config_entry(key) != "0")
+        except RuntimeError:  # not set
+            return True
+
+    assert spins(Settings.build().create_remover())
+    assert not spins(service.remover(service.settings()))
