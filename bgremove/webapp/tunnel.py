@@ -59,13 +59,16 @@ _SENTENCES = {
 _LOGGERS = ("pyngrok.installer", "pyngrok.ngrok", "pyngrok.process", "pyngrok.process.ngrok")
 _PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the next try; the last for all that follow
 
-# Ends ngrok when what started it is gone, even if killed. Drops stderr, where ngrok repeats the token.
+# Ends ngrok and tidies up when what started it is gone, even if killed. Drops stderr, where ngrok repeats
+# the token.
 _SCRIPT = """#!/bin/sh
 unset NGROK_AUTHTOKEN
 umask 077
-echo $$ > {pid}
+cd {folder}
+echo $$ > pid
 parent=$PPID
-(while kill -0 $parent; do kill -0 $$ || exit; sleep 1; done; kill $$) < /dev/null > /dev/null 2>&1 &
+(while kill -0 $parent; do kill -0 $$ || exit; sleep 1; done
+ kill $$; rm -f pid ngrok ngrok.yml; rmdir {folder}) < /dev/null > /dev/null 2>&1 &
 exec {binary} "$@" 2> /dev/null
 """
 
@@ -398,7 +401,7 @@ class _Agent:
         if os.name != "posix":
             return binary
         script = self._folder / "ngrok"
-        words = {"pid": self._folder / "pid", "binary": binary.absolute()}
+        words = {"folder": self._folder, "binary": binary.absolute()}
         quoted = {name: shlex.quote(str(path)) for name, path in words.items()}
         script.write_text(_SCRIPT.format(**quoted), encoding="utf-8")
         script.chmod(0o700)
