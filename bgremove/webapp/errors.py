@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from flask import Flask, Response
     from werkzeug.exceptions import HTTPException
 
+_LONGEST = 1000  # letters of a sentence: some repeat what was sent
+
 log = logging.getLogger("bgremove.webapp")
 
 
@@ -112,7 +114,7 @@ def answer(sentence: str, status: int, headers: Mapping[str, str] | None = None)
     """An error as JSON, ``{"error": sentence}``."""
     from flask import jsonify
 
-    response = jsonify(error=sentence)
+    response = jsonify(error=sentence if len(sentence) <= _LONGEST else f"{sentence[:_LONGEST]} ...")
     response.status_code = status
     response.headers.update(dict(headers or {}))
     return response

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
 import re
+import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import flask
@@ -19,7 +21,7 @@ from bgremove.errors import BGRemoveError
 from bgremove.pipeline import Settings
 from bgremove.webapp import parts
 from bgremove.webapp.edits import Stroke, parse_edits
-from bgremove.webapp.errors import NotFound, WrongRequest
+from bgremove.webapp.errors import Busy, NotFound, WrongRequest
 from bgremove.webapp.pictures import (
     File,
     box_list,
@@ -37,6 +39,7 @@ blueprint = Blueprint("page", __name__)
 
 _JSON_BYTES = 4_000_000
 _ZIP_MOST = 1000
+_ZIP_TRIES = 30  # a second apart, for each picture
 
 
 class Request(flask.Request):
@@ -112,9 +115,9 @@ def add() -> tuple[Response, int]:
     """Keep a picture."""
     visitor = _visitor()
     data, name = _upload()
-    with parts().service.open(data, name=name or "the picture") as picture:
-        height, width = picture.size
-        note = " ".join(f"{one}." for one in picture.notes)
+    picture = parts().service.look(data, name=name or "the picture")
+    height, width = picture.size
+    note = " ".join(f"{one}." for one in picture.notes)
     kept = Kept(name or "picture", data, width, height, note)
     parts().store.add(visitor, kept)
     return jsonify(_state(kept)), 201
@@ -200,8 +203,7 @@ def set_background() -> Response:
     """Keep a visitor's own background picture."""
     visitor = _visitor()
     data, name = _upload()
-    with parts().service.open(data, name=name or "the background") as picture:
-        height, width = picture.size
+    height, width = parts().service.look(data, name=name or "the background").size
     parts().store.set_background(visitor, data)
     return jsonify(width=width, height=height)
 
@@ -265,7 +267,7 @@ def _zip(service: Service, todo: list[Todo], settings: Settings) -> Iterator[byt
         for kept, number, strokes in todo:
             work = functools.partial(made_file, kept, service, number, strokes, settings)
             try:
-                made = service.run(work)
+                made = _patiently(service, work)
             except BGRemoveError as error:
                 failed.append(f"{kept.name}: {error}")
                 continue
@@ -274,6 +276,15 @@ def _zip(service: Service, todo: list[Todo], settings: Settings) -> Iterator[byt
         if failed:
             archive.writestr("not made.txt", "\n".join(failed) + "\n")
     yield sent.taken()
+
+
+def _patiently(service: Service, work: Callable[[], File]) -> File:
+    """What `work` makes, also if others fill the line for a while."""
+    for _ in range(_ZIP_TRIES):
+        with contextlib.suppress(Busy):
+            return service.run(work)
+        time.sleep(1)
+    return service.run(work)
 
 
 class _Sent:
@@ -325,7 +336,10 @@ def _revision(id: str) -> Revision:
 def _json() -> dict[str, Any]:
     if (request.content_length or 0) > _JSON_BYTES:
         raise WrongRequest(f"JSON may have at most {_JSON_BYTES / 1e6:g} MB here")
-    body = request.get_json(silent=True) if request.data else {}
+    try:
+        body = request.get_json(silent=True) if request.data else {}
+    except RecursionError:  # a hundred thousand brackets
+        body = None
     if not isinstance(body, dict):
         raise WrongRequest("the body must be a JSON object, sent as application/json")
     return body

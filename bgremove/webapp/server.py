@@ -95,6 +95,7 @@ class Server:
             channel_request_lookahead=1,  # tells when a client goes away
             clear_untrusted_proxy_headers=False,  # the guard knows whom to believe
             asyncore_use_poll=True,
+            log_socket_errors=False,  # clients may go away
             ident=None,
         )
         self._server.channel_class = functools.partial(_Channel, params=self.params)

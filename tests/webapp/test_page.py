@@ -149,6 +149,8 @@ def test_one_failure_harms_no_other(page: Page, cat: bytes) -> None:
 
 
 def test_wrong_settings_are_said(page: Page, cat_id: str) -> None:
+    long = sentence(page.cut(cat_id, settings={"feather": "9" * 10_000 + "x"}), 400)
+    assert len(long) < 1100
     assert "feather must be" in sentence(page.cut(cat_id, settings={"feather": -1}), 400)
     assert "unknown setting 'fether'; did you mean 'feather'" in sentence(
         page.cut(cat_id, settings={"fether": 1}), 400
@@ -547,7 +549,9 @@ def test_logs_hold_no_names_and_no_tokens(page: Page, cat: bytes, caplog: pytest
     assert "secret" not in caplog.text and id not in caplog.text and page.key not in caplog.text
 
 
-@pytest.mark.parametrize("data", [b"{", b"[]", b"null", b"7", b'{"a": NaN', b"\xff\xfe", b'"' * 100])
+@pytest.mark.parametrize(
+    "data", [b"{", b"[]", b"null", b"7", b'{"a": NaN', b"\xff\xfe", b'"' * 100, b"[" * 200_000]
+)
 def test_broken_json(page: Page, cat_id: str, data: bytes) -> None:
     for path in (f"pictures/{cat_id}/cut", f"pictures/{cat_id}/result", f"pictures/{cat_id}/refine", "zip"):
         answer = page.call("POST", path, data=data, content_type="application/json")

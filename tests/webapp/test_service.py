@@ -342,3 +342,13 @@ def test_networks_of_the_server_leave_the_cores_to_each_other(service: Service, 
 
     assert spins(Settings.build().create_remover())
     assert not spins(service.remover(service.settings()))
+
+
+def test_headers_are_looked_at_for_so_long(
+    service: Service, monkeypatch: pytest.MonkeyPatch, cat: bytes
+) -> None:
+    assert service.look(cat).size == (360, 480)
+    monkeypatch.setattr("bgremove.webapp.service._LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(service, "open", lambda *_, **__: time.sleep(1))
+    with pytest.raises(TooSlow, match="could not be looked at in time"):
+        service.look(cat)
