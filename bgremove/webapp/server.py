@@ -28,6 +28,7 @@ _CONNECTIONS = 100
 _MEMORY_BODY = 2 << 20  # bytes of a body kept in memory; more goes to a file without a name
 _BODIES = 8  # of the largest size, at most on their way at once
 _DRAIN_SECONDS = 10
+_STALLED_SECONDS = 60  # a client may take nothing of its answer
 _M_ARENA_MAX = -8  # of glibc's mallopt
 
 
@@ -126,6 +127,8 @@ class Server:
         while not self._over.is_set():
             server.asyncore.loop(timeout=1, map=server._map, use_poll=True, count=1)
             store.sweep()
+            for channel in list(server.active_channels.values()):
+                channel.close_if_stalled()
         server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
         server.asyncore.close_all(server._map, ignore_all=True)
 
@@ -253,6 +256,11 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
                 if request is not None and request.error is None:
                     total += request.body_bytes_received
         return bool(total > _BODIES * self.params.body_bytes)
+
+    def close_if_stalled(self) -> None:
+        """Close it if its client has not taken anything of its answer for long: a thread waits for that."""
+        if self.total_outbufs_len and time.time() - self.last_activity > _STALLED_SECONDS:
+            self.handle_close()
 
     def readable(self) -> bool:
         """Whether to be told when something comes."""

@@ -7,11 +7,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
+from flask import Response
 
 from bgremove.errors import OptionError
 from bgremove.webapp import ServeParams
@@ -228,6 +229,32 @@ def test_a_client_that_goes_away_gives_up_its_place(serve: Serve) -> None:
     _until(lambda: service.working == 0)
     state = session.get(f"{server.url}page/pictures/{added['id']}", timeout=10).json()
     assert state["state"] == "failed"
+
+
+def test_a_client_that_does_not_read_holds_no_thread_for_ever(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bgremove.webapp.server._STALLED_SECONDS", 0.5)
+    server = serve()
+    over = threading.Event()
+
+    @server.app.get("/test/long")
+    def long() -> Response:
+        def pieces() -> Iterator[bytes]:
+            try:
+                while True:
+                    yield bytes(1 << 20)
+            finally:
+                over.set()
+
+        return Response(pieces())
+
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.connect(("127.0.0.1", server.port))
+        line.sendall(b"GET /test/long HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert over.wait(10)
+    assert requests.get(server.url, timeout=10).status_code == 200
 
 
 def test_many_at_once_get_a_picture_or_are_told_to_wait(serve: Serve, cat: bytes) -> None:
