@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, render_template, request
 from pydantic import TypeAdapter, ValidationError
@@ -16,14 +16,12 @@ from bgremove.io import encode, output_format
 from bgremove.options import settings as settings_of
 from bgremove.options import unknown_setting
 from bgremove.pipeline import Output, OutputParams, Settings, render
-from bgremove.registry import REMOVERS, remover_params
+from bgremove.registry import REMOVERS, full_name, remover_params
 from bgremove.webapp import openapi, parts
 from bgremove.webapp.errors import Fault, WrongRequest
 from bgremove.webapp.forms import page_config
 from bgremove.webapp.metrics import CONTENT_TYPE, Metrics
-
-if TYPE_CHECKING:
-    from bgremove.webapp.service import Service
+from bgremove.webapp.service import Service, shown_model
 
 blueprint = Blueprint("api", __name__)
 
@@ -107,7 +105,7 @@ def healthz() -> Response:
     response = jsonify(
         status="ok" if loaded else "loading",
         version=bgremove.__version__,
-        model=openapi.shown_model(parts().params.model),
+        model=shown_model(full_name(parts().params.model)),
     )
     response.status_code = 200 if loaded else 503
     return response
@@ -273,7 +271,7 @@ def _made(
     headers = {
         "X-Width": str(pixels.shape[1]),
         "X-Height": str(pixels.shape[0]),
-        "X-Model": _header(openapi.shown_model(settings.model)),
+        "X-Model": _header(shown_model(settings.model)),
     }
     if result.notes:
         headers["X-Note"] = _header("; ".join(result.notes))

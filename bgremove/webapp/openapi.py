@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from pathlib import PurePath
 from typing import Any, get_args
 
 import bgremove
@@ -13,7 +12,7 @@ from bgremove.io import FORMATS, WriteParams
 from bgremove.options import Params, Setting, settings
 from bgremove.pipeline import Output, OutputParams
 from bgremove.refine import RefineParams
-from bgremove.registry import REMOVERS, full_name
+from bgremove.registry import REMOVERS
 from bgremove.webapp.config import ServeParams
 from bgremove.webapp.removebg import RemoveBgParams
 
@@ -64,12 +63,6 @@ RESULT_FIELDS = (*OutputParams.model_fields, *WriteParams.model_fields, *Foregro
 _SETTING_GROUPS = (OutputParams, WriteParams, RefineParams, ForegroundParams)
 LEFT_OUT = ("hint_as",)  # no request gives a hint
 _IMAGES = tuple(f"image/{name}" for name in FORMATS)
-
-
-def shown_model(name: str) -> str:
-    """A model's name as strangers may see it: of a file, without its folder."""
-    kind, colon, file = full_name(name).partition(":")
-    return f"{kind}:{PurePath(file.partition('@')[0]).name}" if colon else kind
 
 
 def setting_schema(setting: Setting) -> Schema:
@@ -395,6 +388,7 @@ def _removebg(params: ServeParams) -> dict[str, Any]:
                 },
             },
             **_errors("RemoveBgError", 400, 403, 415, 429, 500, 501, 503, 504),
+            **_errors("Error", 413),  # of the server itself, which does not read a body that is too large
         },
     }
 

@@ -12,6 +12,7 @@ import binascii
 import io
 import json
 import math
+import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from bgremove.segments import Segments, SelectParams
 from bgremove.trimap import Box
 from bgremove.webapp import parts, placing
 from bgremove.webapp.addresses import AddressError, fetch
-from bgremove.webapp.errors import Fault, sentence_of, status_of, unforeseen
+from bgremove.webapp.errors import Busy, Fault, sentence_of, status_of, unforeseen
 from bgremove.webapp.metrics import Metrics
 from bgremove.webapp.placing import Subject
 
@@ -47,6 +48,7 @@ MEGAPIXELS = {"preview": 0.25, "small": 0.25, "regular": 0.25, "medium": 1.5, "h
 
 _CREDITS = 1_000_000  # never fewer: some clients stop at 0
 _FETCH_SECONDS = 20.0
+_FETCHES = threading.BoundedSemaphore(4)
 _ANIMALS = "bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe"
 _VEHICLES = "bicycle,car,motorcycle,airplane,bus,train,truck,boat"
 _COARSE = ("person", "product", "animal", "car", "other")
@@ -351,10 +353,14 @@ def _fetched(name: str, address: str, code: str, title: str) -> bytes:
         raise _invalid(
             name, "this server fetches no addresses (bgremove serve --image-urls); send the picture itself"
         )
+    if not _FETCHES.acquire(blocking=False):  # each holds one of the server's threads while it waits
+        raise Busy("too many addresses are being fetched; try again, or send the picture itself", 5)
     try:
         return fetch(address, max_bytes=params.upload_bytes, seconds=min(_FETCH_SECONDS, params.seconds))
     except AddressError as error:
         raise RemoveBgError(code, title, str(error)) from None
+    finally:
+        _FETCHES.release()
 
 
 def _background(params: RemoveBgParams, files: Mapping[str, bytes]) -> Background | bytes | None:

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from bgremove.options import settings
 from bgremove.registry import REMOVERS
 from bgremove.webapp import ServeParams, create_app
-from bgremove.webapp.openapi import ERRORS, REMBG, document, remove_schema, shown_model
+from bgremove.webapp.openapi import ERRORS, REMBG, document, remove_schema
 from bgremove.webapp.removebg import RemoveBgParams
 
 from .conftest import photo_bytes
@@ -112,12 +112,6 @@ def test_a_token_is_asked_for_where_there_is_one() -> None:
     assert document(PARAMS)["security"] == []
     assert document(ServeParams(token="let-me-in-please"))["security"] == [{"apiKey": []}, {"bearer": []}]
     assert "let-me-in" not in json.dumps(document(ServeParams(token="let-me-in-please")))
-
-
-def test_a_models_folder_is_nobodys_business() -> None:
-    assert shown_model("onnx:/home/me/secret/net.onnx") == "onnx:net.onnx"
-    assert shown_model("detectron2:/home/me/a.yaml@/home/me/b.pkl") == "detectron2:a.yaml"
-    assert shown_model("auto") == "lite"
 
 
 def test_the_page_shows_every_field_and_model(client: FlaskClient) -> None:

@@ -7,8 +7,10 @@ import functools
 import io
 import json
 import os
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -450,6 +452,34 @@ def test_pictures_come_by_address_where_that_is_switched_on(
         np.testing.assert_array_equal(made(response), cutout)
         behind = send(fetching, photo, bg_image_url=site.url, size="full", format="png")
         assert made(behind).shape == (200, 300, 3)
+
+
+def test_slow_addresses_do_not_take_all_of_the_server(
+    fetching: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, done = threading.Semaphore(0), threading.Event()
+
+    def slow(*_: object, **__: object) -> bytes:
+        waiting.release()
+        done.wait(20)
+        return b""
+
+    monkeypatch.setattr(removebg, "fetch", slow)
+
+    def ask() -> TestResponse:
+        client = fetching.application.test_client()
+        return client.post("/v1.0/removebg", data={"image_url": "http://photos.example/a.jpg"})
+
+    with ThreadPoolExecutor(4) as pool:
+        slow_ones = [pool.submit(ask) for _ in range(4)]
+        for _ in slow_ones:
+            assert waiting.acquire(timeout=20)
+        refused = ask()
+        done.set()
+        assert [one.result().status_code for one in slow_ones] == [400] * 4
+    assert error(refused, 429)["code"] == "rate_limit_exceeded"
+    assert refused.headers["Retry-After"] == "5"
+    assert error(ask())["code"] == "failed_to_read_image"  # there is room again
 
 
 # Clients made for the original -------------------------------------------------------------------
