@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import socket
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from bgremove.webapp.tunnel import Tunnel
 
 
+TOKEN = "BGREMOVE_TOKEN"
+
+
 @click.command(cls=SectionedCommand, short_help="Serve the web page and its API.")
 @params_options(ServeParams)
 @click.option("-v", "--verbose", is_flag=True, help="Say a line for every request")
@@ -27,10 +33,13 @@ def serve(verbose: bool, quiet: bool, **values: Any) -> None:
     Drop photos on the page, and get them back without their background. The API is described at /api.
 
     On this machine's own address anybody who is at this machine may come in; on any other, and through a
-    tunnel, only who has the token, which is part of the link.
+    tunnel, only who has the token, which is part of the link. A token can also be given as BGREMOVE_TOKEN in
+    the environment, where no list of processes shows it.
     """
     from bgremove.webapp import create_app  # says what is missing, before anything needs it
 
+    if os.environ.get(TOKEN) and values["token"] is None:
+        values["token"] = os.environ[TOKEN]
     params = ServeParams(**given(values))
     create_app(params)
     from bgremove.webapp.server import Server
@@ -42,6 +51,8 @@ def serve(verbose: bool, quiet: bool, **values: Any) -> None:
         tell(f"loading {params.model} ...")
         tell(server.parts.service.load())
         click.echo(server.link)
+        if params.host in ("0.0.0.0", "::"):
+            tell(f"from other machines: {server.link_at(f'http://{_own_address()}:{server.port}/')}")
         tunnel = _tunnel(server.port, server.link_at) if params.tunnel == "ngrok" else None
         try:
             tell(
@@ -51,6 +62,14 @@ def serve(verbose: bool, quiet: bool, **values: Any) -> None:
         finally:
             if tunnel is not None:
                 tunnel.close()
+
+
+def _own_address() -> str:
+    """This machine's address for others, as its routes say; nothing is sent."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+        route.connect(("192.0.2.1", 9))
+        return str(route.getsockname()[0])
+    return socket.gethostname()
 
 
 def _tunnel(port: int, link_at: Callable[[str], str]) -> Tunnel:

@@ -16,14 +16,13 @@ class ServeParams(Params):
     """Where the page is served, to whom, and how much it takes on."""
 
     host: str = Field(
-        "127.0.0.1",
-        description="Address to listen on; 0.0.0.0 is every one of this machine, and needs a token",
+        "127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in, with a token"
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one")
     model: str = Field("auto", description="The model that is used unless a visitor chooses another")
     token: str = Field(
         "",
-        description="Ask for this token on this machine, too; for others one is made if none is given",
+        description="Ask for this token, on this machine, too; where others could come, one is made",
     )
     tunnel: Literal["none", "ngrok"] = Field(
         "none", description="Open a public address; it needs an account there"
