@@ -139,9 +139,14 @@ def page() -> str:
         ]["properties"],
         errors=openapi.ERRORS,
         models=[row for group in page_config(params)["models"] for row in group["models"]],
-        url=request.host_url.rstrip("/"),
+        url=f"{_scheme()}://{request.host}",
         params=params,
     )
+
+
+def _scheme() -> str:
+    """``https`` also where a tunnel or a proxy speaks it for us."""
+    return "https" if request.headers.get("X-Forwarded-Proto") == "https" else request.scheme
 
 
 # What is asked for -------------------------------------------------------------------------------

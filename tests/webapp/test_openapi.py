@@ -122,6 +122,8 @@ def test_the_page_shows_every_field_and_model(client: FlaskClient) -> None:
     assert "<script" not in page
     assert "style=" not in page
     assert "http://localhost/api/remove" in page
+    behind_a_tunnel = client.get("/api", headers={"X-Forwarded-Proto": "https"}).text
+    assert "https://localhost/api/remove" in behind_a_tunnel
 
 
 def test_the_page_escapes_the_host_that_was_asked_for() -> None:
