@@ -8,6 +8,8 @@ and (0.5, 0.5) its centre.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
@@ -19,12 +21,13 @@ import numpy.typing as npt
 from bgremove.arrays import Alpha, Image
 from bgremove.errors import MissingExtraError
 from bgremove.refine import guided_filter
-from bgremove.webapp.errors import WrongRequest
+from bgremove.webapp.errors import TooSlow, WrongRequest
 
 Mode = Literal["erase", "restore", "refine"]
 
 _POINTS = 20_000  # of all strokes of one request
 _STROKES = 1000
+_EXACT = 200_000_000  # pixels to look at for one stroke
 _LARGEST_REGION = 4_000_000  # pixels worked out again at once
 
 
@@ -97,19 +100,27 @@ def _briefly(value: Any) -> str:
     return repr(value)[:60]
 
 
-def apply_edits(image: Image, alpha: Alpha, strokes: Sequence[Stroke]) -> Alpha:
+def apply_edits(image: Image, alpha: Alpha, strokes: Sequence[Stroke], *, seconds: float = math.inf) -> Alpha:
     """The matte after all strokes, in order.
 
     Args:
         image: (H, W, 3) uint8 RGB, the photo.
         alpha: (H, W) float32 in [0, 1].
+        seconds: that it may take.
 
     Returns:
         (H, W) float32 in [0, 1], a new array if anything changed.
+
+    Raises:
+        TooSlow: if it takes longer.
+        WrongRequest: if a region to refine is too large.
     """
+    end = time.monotonic() + seconds
     if strokes:
         alpha = alpha.copy()
     for stroke in strokes:
+        if time.monotonic() > end:
+            raise TooSlow("these strokes take too long here; use fewer, or smaller ones", status=504)
         window, strength = draw_stroke(stroke, *alpha.shape)
         if not strength.size:
             continue
@@ -133,14 +144,10 @@ def draw_stroke(stroke: Stroke, height: int, width: int) -> tuple[tuple[slice, s
     window = _window(points, radius, height, width)
     rows, columns = window
     shape = (max(0, rows.stop - rows.start), max(0, columns.stop - columns.start))
-    nearest = np.full(shape, np.inf, np.float32)  # squared
-    if not nearest.size:
-        return window, nearest
-    corner = np.array([columns.start, rows.start], np.float32)
-    ends = points if len(points) == 1 else points[1:]
-    for first, last in zip(points, ends, strict=False):
-        _nearer(nearest, first - corner, last - corner, radius)
-    distance = np.sqrt(nearest, out=nearest)
+    if 0 in shape:
+        return window, np.zeros(shape, np.float32)
+    points = points - np.array([columns.start, rows.start], np.float32)
+    distance = _distance(points, radius, *shape)
     fall = stroke.softness * radius
     if fall < 1e-3:
         return window, (distance <= radius).astype(np.float32)
@@ -155,11 +162,46 @@ def _window(points: npt.NDArray[np.float32], radius: float, height: int, width: 
     return slice(top, bottom), slice(left, right)
 
 
+def _distance(points: npt.NDArray[np.float32], radius: float, height: int, width: int) -> Alpha:
+    """How far each pixel of a window is from a line, at least where that is less than `radius`."""
+    ends = points if len(points) == 1 else points[1:]
+    lines = list(zip(points, ends, strict=False))
+    windows = [_window(np.stack(line), radius, height, width) for line in lines]
+    work = sum((y.stop - y.start) * (x.stop - x.start) for y, x in windows)
+    if work > _EXACT:
+        return _distance_of_large(points, radius, height, width)
+    nearest = np.full((height, width), np.inf, np.float32)  # squared
+    for (first, last), window in zip(lines, windows, strict=True):
+        _nearer(nearest, first, last, window)
+    return cast(Alpha, np.sqrt(nearest, out=nearest))
+
+
+def _distance_of_large(points: npt.NDArray[np.float32], radius: float, height: int, width: int) -> Alpha:
+    """The same for a wide brush and a long line, worked out at a reduced size: right to a few thousandths."""
+    room = math.ceil(radius)
+    scale = min(1.0, 1500 / (max(height, width) + 2 * room))
+    small = [max(1, math.ceil((side + 2 * room) * scale)) for side in (height, width)]
+    drawn = np.full(small, 255, np.uint8)
+    line = np.clip(np.rint(((points + room) * scale - 0.5) * 16), -(2**20), 2**20).astype(np.int32)
+    cv2.polylines(drawn, [line[:, None]], False, 0, 1, cv2.LINE_8, 4)
+    distance = cv2.distanceTransform(drawn, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / np.float32(scale)
+    # From the centres of the small pixels to those of the window's.
+    matrix = np.array([[scale, 0, (room + 0.5) * scale - 0.5], [0, scale, (room + 0.5) * scale - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cast(
+        Alpha,
+        cv2.warpAffine(distance, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE),
+    )
+
+
 def _nearer(
-    nearest: Alpha, first: npt.NDArray[np.float32], last: npt.NDArray[np.float32], radius: float
+    nearest: Alpha,
+    first: npt.NDArray[np.float32],
+    last: npt.NDArray[np.float32],
+    window: tuple[slice, slice],
 ) -> None:
-    """Lower the squared distances in `nearest` to those from a line between two points, within `radius`."""
-    rows, columns = _window(np.stack([first, last]), radius, *nearest.shape)
+    """Lower the squared distances in a window of `nearest` to those from a line between two points."""
+    rows, columns = window
     y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + np.float32(0.5) - first[1]
     x = np.arange(columns.start, columns.stop, dtype=np.float32)[None] + np.float32(0.5) - first[0]
     dx, dy = (last - first).tolist()

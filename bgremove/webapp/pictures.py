@@ -30,6 +30,7 @@ from bgremove.webapp.store import Kept, Revision
 
 PREVIEW = 1600  # longest side, in pixels
 _PREVIEW_QUALITY = 88
+_EDIT_SECONDS = 60
 _FOUND_MOST = 100  # segments shown of one picture
 
 
@@ -242,7 +243,7 @@ def _jpeg(image: Image, metadata: Metadata | None = None) -> bytes:
 def _edited(image: Image, revision: Revision, strokes: Sequence[Stroke], own: Alpha | None) -> Alpha:
     """A revision's matte with strokes, nowhere above the picture's `own` transparency."""
     grey = cast(Any, cv2.imdecode(np.frombuffer(revision.alpha, np.uint8), cv2.IMREAD_UNCHANGED))
-    alpha = apply_edits(image, grey.astype(np.float32) * np.float32(1 / 255), strokes)
+    alpha = apply_edits(image, grey.astype(np.float32) * np.float32(1 / 255), strokes, seconds=_EDIT_SECONDS)
     return alpha if own is None or not strokes else np.minimum(alpha, own)
 
 

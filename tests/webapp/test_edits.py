@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from bgremove.arrays import Alpha
 from bgremove.webapp.edits import Stroke, apply_edits, draw_stroke, parse_edits
-from bgremove.webapp.errors import WrongRequest
+from bgremove.webapp.errors import TooSlow, WrongRequest
 from tests.conftest import soft_disc
 
 
@@ -60,6 +61,34 @@ def test_many_points_of_a_hand_are_as_few() -> None:
     whole[window] = strength
     thin = Stroke("erase", 8, 1.0, points[::27])
     np.testing.assert_allclose(whole, naive(thin, 30, 40), atol=0.1)
+
+
+@pytest.mark.parametrize("softness", [0.05, 0.6, 1.0])
+def test_a_wide_brush_and_a_long_line(softness: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too much to be worked out exactly comes out nearly the same."""
+    rng = np.random.default_rng(1)
+    points = tuple((float(x), float(y)) for x, y in rng.uniform(-300, 1500, (40, 2)))
+    stroke = Stroke("erase", 500, softness, points[:8])
+    window, exact = draw_stroke(stroke, 900, 1300)
+    monkeypatch.setattr("bgremove.webapp.edits._EXACT", 0)
+    same, near = draw_stroke(stroke, 900, 1300)
+    assert same == window
+    difference = np.abs(near - exact)
+    assert np.percentile(difference, 99) < 0.02 / softness and difference.mean() < 0.01
+    assert 0.1 < exact.mean() < 0.99
+
+
+def test_strokes_that_would_take_for_ever() -> None:
+    """A brush as large as the picture along twenty thousand points."""
+    rng = np.random.default_rng(2)
+    points = tuple((float(x), float(y)) for x, y in rng.uniform(0, 3000, (19_000, 2)))
+    began = time.monotonic()
+    window, strength = draw_stroke(Stroke("erase", 6000, 0.5, points), 3000, 3000)
+    assert strength.min() == 1 and strength.shape == (3000, 3000)
+    assert time.monotonic() - began < 10
+    alpha, image = np.ones((100, 100), np.float32), np.zeros((100, 100, 3), np.uint8)
+    with pytest.raises(TooSlow, match="fewer"):
+        apply_edits(image, alpha, [Stroke("erase", 50, 0.5, ((5.0, 5.0),))] * 2, seconds=-1)
 
 
 def test_outside_the_picture_nothing_is_drawn() -> None:
