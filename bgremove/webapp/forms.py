@@ -56,8 +56,8 @@ def page_config(params: ServeParams) -> dict[str, Any]:
       for; empty for the server's own), ``form``, ``summary``, ``license``, ``need`` (what must be downloaded,
       in words), ``available`` (False where it cannot work here) and ``segments`` (finds subjects one by one).
     - ``model``: the ``name`` of the one that is taken by itself.
-    - ``forms``: by name, a model's ``fields`` and ``presets``, and under ``chooses`` the settings that a click
-      on a subject takes the place of.
+    - ``forms``: by name, a model's ``fields`` and ``presets``, and under ``chooses`` the settings that a
+      click on a subject takes the place of.
     - ``common``: groups of settings that all models share, each with ``title``, ``fields`` and ``presets``.
     - ``result``: the fields of what is made of a picture; ``formats``: the files that are offered.
     - ``limits``: ``megabytes``, ``megapixels``, ``pictures``, ``minutes``; ``samples``; ``version``.

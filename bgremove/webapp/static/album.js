@@ -8,7 +8,7 @@ const AT_ONCE = 2; // pictures sent or cut at the same time
 const REVISIONS = 8; // as many as the server keeps of a picture
 const DECODED = 3; // pictures whose pixels are kept
 const PREVIEW = 1600; // the server's previews' longer side
-const LIGHT = 15e6; // bytes of a file that is shown before it is sent
+const LIGHT = 8e6; // bytes of a file that is shown before it is sent
 
 let numbers = 0;
 
@@ -120,6 +120,8 @@ export class Album extends EventTarget {
 			if (error instanceof Problem) this.api.forget();
 			return;
 		}
+		const order = JSON.parse(kept.get("order") || "[]");
+		list.pictures.sort((one, other) => order.indexOf(one.id) - order.indexOf(other.id));
 		for (const known of list.pictures) {
 			const picture = new Picture(known.name);
 			Object.assign(picture, { id: known.id, width: known.width, height: known.height, note: known.note || "" });
@@ -291,6 +293,7 @@ export class Album extends EventTarget {
 		picture.again = true;
 		await this.#renew();
 		picture.id = null;
+		picture.carried = picture.step?.strokes;
 		picture.steps = [];
 		picture.at = -1;
 		if (picture.file) return this.#start(picture);
@@ -327,6 +330,7 @@ export class Album extends EventTarget {
 		});
 		const { id, width, height, note } = answer;
 		Object.assign(picture, { id, width, height, note: note || "", name: answer.name || picture.name });
+		kept.set("order", JSON.stringify(this.pictures.map((one) => one.id)));
 		this.#tell("change", picture);
 	}
 
@@ -347,7 +351,7 @@ export class Album extends EventTarget {
 			looking.abort();
 		}
 		const files = await this.#files(picture, answer.revision);
-		const strokes = (picture.step?.strokes ?? []).filter((one) => one.mode !== "refine");
+		const strokes = (picture.step?.strokes ?? picture.carried ?? []).filter((one) => one.mode !== "refine");
 		picture.push({ ...told(answer), ...files, choice, edits: strokes, strokes });
 		kept.set(`choice-${picture.id}`, JSON.stringify(choice));
 		picture.state = "done";

@@ -27,6 +27,8 @@ export async function start(token = "") {
 }
 
 class Page {
+	#thumbs = Promise.resolve();
+
 	constructor(api, config) {
 		this.api = api;
 		this.config = config;
@@ -58,7 +60,7 @@ class Page {
 		$("#app").dataset.ready = "";
 	}
 
-	// What is shown --------------------------------------------------------------------------------------
+	// What is shown
 
 	list() {
 		const { pictures } = this.album;
@@ -84,11 +86,13 @@ class Page {
 			make("span", { class: "thumb-text" }, make("span", { class: "thumb-name" }, picture.name), say));
 		const close = make("button", { class: "thumb-close", "aria-label": `Remove ${picture.name}`, title: "Remove it", onclick: () => this.remove(picture) }, icon("close"));
 		const node = make("li", { class: "thumb", data: { key: picture.key } }, pick, close);
-		if (picture.file) this.#localThumb(picture, canvas);
+		// One after another: fifty large photos at once are too much for a phone.
+		if (picture.file) this.#thumbs = this.#thumbs.then(() => this.#localThumb(picture, canvas));
 		return node;
 	}
 
 	async #localThumb(picture, canvas) {
+		if (picture.step) return;
 		const bitmap = await createImageBitmap(picture.file, { resizeWidth: 2 * THUMB, resizeQuality: "medium" }).catch(() => null);
 		if (!bitmap || picture.step) return;
 		const scale = Math.min(THUMB / bitmap.width, THUMB / bitmap.height);
@@ -127,6 +131,7 @@ class Page {
 		$("#scan").hidden = !busy;
 		const failed = picture.state === "failed" || Boolean(picture.error && !picture.step);
 		$("#trouble").hidden = !failed;
+		$("#trouble-name").textContent = picture.name;
 		$("#trouble-text").textContent = failed ? picture.error : "";
 		$("#trouble-retry").hidden = Boolean(picture.hopeless);
 		$("#title").textContent = picture.name;
@@ -188,7 +193,7 @@ class Page {
 		}
 	}
 
-	// What happens ---------------------------------------------------------------------------------------
+	// What happens
 
 	take(files) {
 		const pictures = [...files].filter((file) => file.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|bmp|tiff?|heic|heif|avif)$/i.test(file.name));

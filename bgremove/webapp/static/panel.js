@@ -327,7 +327,7 @@ class ModelSheet {
 		this.common = config.common.map((group) => new Group(group, () => this.#changed()));
 		this.reset = make("button", { class: "quiet small", onclick: () => this.#reset() }, icon("reset"), "Reset all");
 		this.apply = make("button", { class: "primary wide", id: "apply", onclick: () => this.#apply(false) }, "Apply");
-		this.all = make("button", { class: "secondary", id: "apply-all", onclick: () => this.#apply(true) }, "To all");
+		this.all = make("button", { class: "secondary", id: "apply-all", onclick: () => this.#apply(true) }, "Apply to all");
 		this.error = make("p", { class: "sentence", role: "alert" });
 		return [
 			make("div", { class: "field" }, make("label", { for: "model", class: "field-label" }, "Model"), this.select),

@@ -175,8 +175,10 @@ export class Saver {
 		try {
 			await work();
 		} catch (error) {
-			if (error.unknown) this.shell.album.retry(this.shell.album.selected);
-			toast(sentence(error.message), "bad");
+			const { album } = this.shell;
+			if (!error.unknown) return toast(sentence(error.message), "bad");
+			toast("The server has forgotten this, as it does after a while. It is sent again; then try once more.", "bad");
+			for (const picture of button === this.zip ? album.pictures : [album.selected]) album.retry(picture);
 		} finally {
 			button.classList.remove("working");
 			button.removeAttribute("aria-busy");

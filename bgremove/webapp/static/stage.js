@@ -160,7 +160,7 @@ export class Stage extends EventTarget {
 		this.#place();
 	}
 
-	// How it is laid out -----------------------------------------------------------------------------
+	// How it is laid out
 
 	#box() {
 		const { width, height } = this.#root.getBoundingClientRect();
@@ -278,7 +278,7 @@ export class Stage extends EventTarget {
 		this.#arrange();
 	}
 
-	// Hands on it --------------------------------------------------------------------------------------
+	// Hands on it
 
 	#listen() {
 		const root = this.#root;
@@ -425,7 +425,7 @@ export class Stage extends EventTarget {
 		this.#cursor.style.top = `${y}px`;
 	}
 
-	// A stroke -----------------------------------------------------------------------------------------
+	// A stroke
 
 	#strokeBegins(at) {
 		const { mode, size, softness } = this.#tool;

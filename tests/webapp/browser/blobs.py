@@ -17,7 +17,8 @@ class Blobs(SegmentRemover):
             mask = image[..., channel] > 60 + image[..., others].max(axis=2).astype(int)
             if (one := Segment.of(label, mask, score=score)) is not None:
                 found.append(one)
-        return Segments(*image.shape[:2], tuple(found), (), ("apple", "leaf", "berry"))
+        height, width = image.shape[:2]
+        return Segments(height, width, tuple(found), (), ("apple", "leaf", "berry"))
 
 
 BLOBS = RemoverInfo(

@@ -24,7 +24,9 @@ PIXELS = """(canvas) => {
     const { width, height } = canvas;
     const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
     let text = "";
-    for (let at = 0; at < data.length; at += 32768) text += String.fromCharCode(...data.subarray(at, at + 32768));
+    for (let at = 0; at < data.length; at += 32768) {
+        text += String.fromCharCode(...data.subarray(at, at + 32768));
+    }
     return [width, height, btoa(text)];
 }"""
 
@@ -34,7 +36,8 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 def drop(page: Page, **files: bytes) -> None:
     """Drop files onto the page; ``cat_jpg=...`` is called cat.jpg."""
     named = [
-        (name.replace("_", "."), "image/jpeg", base64.b64encode(data).decode()) for name, data in files.items()
+        (name.replace("_", "."), "image/jpeg", base64.b64encode(data).decode())
+        for name, data in files.items()
     ]
     transfer = page.evaluate_handle(DROP, named)
     page.dispatch_event("#app", "drop", {"dataTransfer": transfer})

@@ -29,12 +29,14 @@ CONTRAST = """() => {
         canvas.fillRect(0, 0, 1, 1);
         return [...canvas.getImageData(0, 0, 1, 1).data];
     };
-    const light = ([r, g, b]) => {
-        const [x, y, z] = [r, g, b].map((one) => one / 255).map((one) => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+    const linear = (one) => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+    const light = (colour) => {
+        const [r, g, b] = colour.slice(0, 3).map((one) => linear(one / 255));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
     };
+    const upwards = (node) => (node ? [node, ...upwards(node.parentElement)] : []);
     const behind = (node) => {
-        for (let one = node; one; one = one.parentElement) {
+        for (const one of upwards(node)) {
             const { backgroundColor, backgroundImage } = getComputedStyle(one);
             if (backgroundImage !== "none") return null;
             const colour = channels(backgroundColor);
@@ -43,12 +45,14 @@ CONTRAST = """() => {
         }
         return [255, 255, 255];
     };
-    const faint = (node) => { for (let one = node; one; one = one.parentElement) if (Number(getComputedStyle(one).opacity) < 1) return true; };
+    const faint = (node) => upwards(node).some((one) => Number(getComputedStyle(one).opacity) < 1);
+    const texts = (node) => [...node.childNodes].filter((one) => one.nodeType === 3).map((one) => one.data);
     const found = [];
     for (const node of document.querySelectorAll("body *")) {
-        const text = [...node.childNodes].filter((one) => one.nodeType === 3).map((one) => one.data.trim()).join("");
-        const box = node.getBoundingClientRect();
-        if (!text || box.width < 2 || !node.checkVisibility({ visibilityProperty: true }) || faint(node) || node.closest("option, .tag, script")) continue;
+        const text = texts(node).join("").trim();
+        const wide = node.getBoundingClientRect().width > 1;
+        const seen = wide && node.checkVisibility({ visibilityProperty: true });
+        if (!text || !seen || faint(node) || node.closest("option, .tag, script")) continue;
         const ground = behind(node);
         if (!ground) continue;
         const [one, other] = [light(channels(getComputedStyle(node).color)), light(ground)];
@@ -64,12 +68,17 @@ SHIFTS = """() => new Promise((done) => {
     }).observe({ type: "layout-shift", buffered: true });
     setTimeout(() => done(sum), 120);
 })"""
-NAMELESS = """() => [...document.querySelectorAll("button, input, select, [role=slider], [role=tab]")]
-    .filter((one) => one.checkVisibility() && !(one.getAttribute("aria-label") || one.labels?.length || one.textContent.trim()))
-    .map((one) => one.outerHTML.slice(0, 120))"""
-SMALL = """(least) => [...document.querySelectorAll("button, select, input[type=range], summary")]
-    .filter((one) => one.checkVisibility() && !one.disabled && one.getBoundingClientRect().height < least && !one.closest(".thumb"))
-    .map((one) => one.outerHTML.slice(0, 120))"""
+NAMELESS = """() => {
+    const named = (one) => one.getAttribute("aria-label") || one.labels?.length || one.textContent.trim();
+    return [...document.querySelectorAll("button, input, select, [role=slider], [role=tab]")]
+        .filter((one) => one.checkVisibility() && !named(one)).map((one) => one.outerHTML.slice(0, 120));
+}"""
+SMALL = """(least) => {
+    const low = (one) => one.getBoundingClientRect().height < least && !one.closest(".thumb");
+    return [...document.querySelectorAll("button, select, input[type=range], summary")]
+        .filter((one) => one.checkVisibility() && !one.disabled && low(one))
+        .map((one) => one.outerHTML.slice(0, 120));
+}"""
 
 
 @pytest.fixture(scope="module")

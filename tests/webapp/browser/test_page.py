@@ -17,14 +17,15 @@ from tests.webapp.browser.hands import brush, done, drawn, drop, paste, pixels_o
 from tests.webapp.conftest import photo_bytes
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import FilePayload, Page
 
     Opener = Callable[..., Page]
 
 LARGE = """() => {
     const transfer = new DataTransfer();
     transfer.items.add(new File([new Uint8Array(26_000_000)], "big.jpg", { type: "image/jpeg" }));
-    document.querySelector("#app").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+    const dropped = new DragEvent("drop", { dataTransfer: transfer, bubbles: true });
+    document.querySelector("#app").dispatchEvent(dropped);
 }"""
 
 
@@ -122,7 +123,9 @@ def test_own_picture_and_blur_behind_it(open_page: Opener, cat: bytes) -> None:
     file = io.BytesIO()
     PILImage.fromarray(colours).resize((140, 80), PILImage.Resampling.NEAREST).save(file, "PNG")
     with page.expect_response("**/page/background"):
-        page.set_input_files("#backdrop-file", {"name": "a.png", "mimeType": "image/png", "buffer": file.getvalue()})
+        page.set_input_files(
+            "#backdrop-file", {"name": "a.png", "mimeType": "image/png", "buffer": file.getvalue()}
+        )
     page.locator('.tile[data-kind="picture"][aria-checked="true"]').wait_for()
     for fit in ("cover", "contain", "stretch", "tile"):
         page.click(f'.segmented [data-value="{fit}"]')
@@ -182,7 +185,7 @@ def test_copy_to_the_clipboard(open_page: Opener, cat: bytes) -> None:
 def test_a_broken_picture_among_good_ones(open_page: Opener, cat: bytes) -> None:
     page = open_page(refusals=True)
     hostile = "<img src=x onerror=alert(1)>.jpg"
-    files = [
+    files: list[FilePayload] = [
         {"name": "good.jpg", "mimeType": "image/jpeg", "buffer": cat},
         {"name": hostile, "mimeType": "image/jpeg", "buffer": b"\xff\xd8\xff\xe0 this is no picture"},
         {"name": "empty.png", "mimeType": "image/png", "buffer": b""},

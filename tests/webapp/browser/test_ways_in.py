@@ -22,7 +22,7 @@ from tests.webapp.browser.hands import done, drop, pixels_of, saved, settled
 from tests.webapp.conftest import photo_bytes
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import FilePayload, Page
 
     Opener = Callable[..., Page]
 
@@ -94,7 +94,7 @@ def test_in_a_notebooks_frame_where_cookies_and_storage_are_blocked(
     page = open_page(notebook, ready=False)
     [frame] = page.frames[1:]
     frame.locator("#app[data-ready]").wait_for()
-    files = {"name": "cat.jpg", "mimeType": "image/jpeg", "buffer": cat}
+    files: FilePayload = {"name": "cat.jpg", "mimeType": "image/jpeg", "buffer": cat}
     frame.locator("#file").set_input_files(files)
     frame.locator('.thumb[data-state="done"]').wait_for()
     with page.expect_download() as download:
@@ -141,7 +141,7 @@ def test_a_lost_server_is_said_and_found_again_with_the_pictures(open_page: Open
         first.stop()
     drop(page, more_jpg=cat)
     page.locator("#banner", has_text="The server does not answer").wait_for()
-    page.click('.thumb:nth-child(1) .thumb-pick')
+    page.click(".thumb:nth-child(1) .thumb-pick")
     with Server(ServeParams(port=port, workers=1, rate=0)):
         page.click("#banner-retry")
         done(page, 2)
