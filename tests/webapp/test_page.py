@@ -562,3 +562,27 @@ def test_wrong_methods_and_addresses(page: Page, cat_id: str) -> None:
     assert page.call("PATCH", "pictures").status_code == 405
     assert "nothing under this address" in sentence(page.call("GET", "nowhere"), 404)
     sentence(page.call("GET", "pictures/../../x"), 404)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000"])
+def test_damaged_files_get_a_sentence(page: Page, kind: str) -> None:
+    """Real files with some bytes changed, left out or put in: all are cut out or refused."""
+    whole = photo_bytes(size=(96, 72), kind=kind)
+    random = np.random.default_rng(sorted(kind.encode()))
+    refused = 0
+    for _ in range(15):
+        data = bytearray(whole)
+        for _ in range(random.choice([1, 4, 20])):
+            at = int(random.integers(min(len(data), random.choice([60, 600, 100_000]))))
+            new = random.integers(0, 256, random.integers(0, 3), np.uint8).tobytes()
+            data[at : at + int(random.integers(0, 3))] = new
+        answer = page.add(bytes(data), "damaged")
+        if answer.status_code == 201:
+            id = answer.get_json()["id"]
+            answer = page.cut(id, model="contour")
+            page.call("DELETE", f"pictures/{id}")
+        if answer.status_code != 200:
+            refused += 1
+            assert answer.status_code in (400, 413), answer.text
+            assert len(sentence(answer, answer.status_code)) < 400
+    assert refused >= 1
