@@ -187,16 +187,18 @@ class Control(ThreadingHTTPServer):
 
 
 def token_of(arguments: list[str]) -> str:
-    """From the command line, the configuration file, or the environment."""
+    """From the command line, the environment or the configuration file: the worst order for a file."""
     if "--authtoken" in arguments:
         return arguments[arguments.index("--authtoken") + 1]
+    if "NGROK_AUTHTOKEN" in os.environ:
+        return os.environ["NGROK_AUTHTOKEN"]
     if "--config" in arguments:
         with open(arguments[arguments.index("--config") + 1], encoding="utf-8") as file:
             text = file.read()
         found = re.search(r'authtoken"?\s*:\s*"?([^",}\s]+)', text)
         if found:
             return found[1]
-    return os.environ.get("NGROK_AUTHTOKEN", "")
+    return ""
 
 
 def start(token: str) -> int:
