@@ -183,8 +183,15 @@ export class Album extends EventTarget {
 		this.#tell("list");
 		this.select(null);
 		if (!this.api.known) return;
-		await this.api.json("DELETE", "page/pictures").catch(allow404);
-		await this.api.json("DELETE", "page/background").catch(allow404);
+		try {
+			await this.api.json("DELETE", "page/background");
+			for (let left = 1; left; ) {
+				await this.api.json("DELETE", "page/pictures");
+				left = (await this.api.json("GET", "page/pictures")).pictures.length; // one may just have come in
+			}
+		} catch (error) {
+			allow404(error); // forgotten already
+		}
 		this.api.forget();
 	}
 

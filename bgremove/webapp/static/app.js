@@ -65,8 +65,10 @@ class Page {
 	list() {
 		const { pictures } = this.album;
 		const any = pictures.length > 0;
-		$("#welcome").hidden = any;
+		const here = $("#welcome").contains(document.activeElement);
 		$("#work").hidden = !any;
+		if (any && here) $("#stage").focus({ preventScroll: true });
+		$("#welcome").hidden = any;
 		$("#app").dataset.view = any ? "work" : "welcome";
 		$("#clear").hidden = !any;
 		$("#save").hidden = !any;
@@ -83,7 +85,7 @@ class Page {
 		const say = make("span", { class: "thumb-state" });
 		const pick = make("button", { class: "thumb-pick", onclick: () => this.album.select(picture) },
 			make("span", { class: "thumb-face checker" }, canvas, make("span", { class: "thumb-bar" }), make("span", { class: "thumb-mark" }, icon("warn"))),
-			make("span", { class: "thumb-text" }, make("span", { class: "thumb-name" }, picture.name), say));
+			make("span", { class: "thumb-text" }, make("span", { class: "thumb-name", title: picture.name }, picture.name), say));
 		const close = make("button", { class: "thumb-close", "aria-label": `Remove ${picture.name}`, title: "Remove it", onclick: () => this.remove(picture) }, icon("close"));
 		const node = make("li", { class: "thumb", data: { key: picture.key } }, pick, close);
 		// One after another: fifty large photos at once are too much for a phone.

@@ -62,15 +62,20 @@ def open_page(browser: Browser, server: Server) -> Iterator[Opener]:
     """Opens pages; whatever a page complains of in its console fails the test.
 
     Args of what it gives: `address` (the server's own by default); `refusals` True if the server is to
-    refuse something; `ready` False to not wait until it can be used; the rest is for the browser's context.
+    refuse something; `ready` False to not wait until it can be used; `script` runs before
+    the page's own; the rest is for the browser's context.
     """
     complaints: list[str] = []
     contexts = []
 
-    def open_page(address: str = "", *, refusals: bool = False, ready: bool = True, **options: Any) -> Page:
+    def open_page(
+        address: str = "", *, refusals: bool = False, ready: bool = True, script: str = "", **options: Any
+    ) -> Page:
         context = browser.new_context(**{**DESKTOP, "accept_downloads": True, **options})
         context.set_default_timeout(15_000)
         contexts.append(context)
+        if script:
+            context.add_init_script(script)
         page = context.new_page()
 
         def heard(message: ConsoleMessage) -> None:

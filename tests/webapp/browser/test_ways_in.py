@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     Opener = Callable[..., Page]
 
 TOKEN = "of-these-tests-only"
+NO_STORAGE = """for (const name of ["sessionStorage", "localStorage"]) {
+    Object.defineProperty(window, name, { get() { throw new DOMException("blocked", "SecurityError"); } });
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +94,7 @@ def test_without_the_link_the_token_is_asked_for(open_page: Opener, private: Ser
 def test_in_a_notebooks_frame_where_cookies_and_storage_are_blocked(
     open_page: Opener, notebook: str, cat: bytes
 ) -> None:
-    page = open_page(notebook, ready=False)
+    page = open_page(notebook, ready=False, script=NO_STORAGE)
     [frame] = page.frames[1:]
     frame.locator("#app[data-ready]").wait_for()
     files: FilePayload = {"name": "cat.jpg", "mimeType": "image/jpeg", "buffer": cat}
