@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from bgremove.errors import OptionError
 from bgremove.webapp.config import ServeParams
 from bgremove.webapp.errors import Busy, NotFound, TooLarge
 from bgremove.webapp.store import REVISIONS, Kept, Revision, Store, Visitor
@@ -152,10 +153,16 @@ def test_old_revisions_go_first_when_it_is_too_much() -> None:
 
 def test_state_of_work_that_fails() -> None:
     picture = kept()
-    with pytest.raises(ValueError), picture.in_work():
+    with pytest.raises(OptionError), picture.in_work():
         assert picture.tickets
-        raise ValueError("no such colour")
+        raise OptionError("no such colour")
     assert picture.error == "no such colour" and not picture.tickets
+    with pytest.raises(Busy), picture.in_work():
+        raise Busy("come again")
+    assert picture.error == "no such colour"  # nothing was tried
+    with pytest.raises(ZeroDivisionError), picture.in_work():
+        print(1 // 0)
+    assert picture.error == "something went wrong here"  # the log knows what
     with picture.in_work():
         pass
     assert picture.error == ""
