@@ -37,7 +37,7 @@ def page(lab: str, browser: str, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module", autouse=True)
 def pictures(page: Page) -> Iterator[Path]:
-    """Where the page's pictures go: one before, one after the tests."""
+    """Where the page's pictures go: before, between and after the tests."""
     folder = ROOT / "artifacts"
     folder.mkdir(exist_ok=True)
     page.screenshot(path=folder / "web-notebook.png")
@@ -91,7 +91,7 @@ def test_the_page_asks_without_a_cookie(page: Page) -> None:
     assert status == 401
 
 
-def test_a_photo_is_cut_out_and_the_table_follows(page: Page) -> None:
+def test_a_photo_is_cut_out_and_the_table_follows(page: Page, pictures: Path) -> None:
     frame_of(page).locator("#file").set_input_files(sample_path("cat.jpg"))
     row = cell_of(page, FLASK, "requests").locator("tr", has_text="/cut").first
     row.wait_for()
@@ -99,6 +99,8 @@ def test_a_photo_is_cut_out_and_the_table_follows(page: Page) -> None:
     assert cells[1] == "POST" and cells[3] == "200" and float(cells[4]) < 60
     assert "cat.jpg" not in cell_of(page, FLASK, "requests").inner_text()
     assert " 0 failed" in table_of(page)
+    frame_of(page).locator("#save").wait_for()
+    page.screenshot(path=pictures / "web-notebook-cut.png")
 
 
 def test_starting_again_brings_a_new_page(page: Page) -> None:
