@@ -84,11 +84,13 @@ def stop_on_ctrl_c(*, gently: bool) -> Iterator[threading.Event]:
     Args:
         gently: if not, the first one ends the process, too.
     """
-    stop = threading.Event()
+    stop, asked = threading.Event(), False
 
     def on_signal(*_: object) -> None:
-        if stop.is_set() or not gently:
+        nonlocal asked
+        if asked or not gently:
             _leave()
+        asked = True  # first, as a second Ctrl-C within an event's own set() would wait for it for ever
         stop.set()
         os.write(2, b"\nstopping after the pictures in work; Ctrl-C again stops at once\n")
 
