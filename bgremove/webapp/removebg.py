@@ -438,8 +438,10 @@ def _sized(frame: Frame, megapixels: float | None) -> tuple[Frame, float]:
         return frame, 1.0
     size = (max(1, math.floor(width * factor)), max(1, math.floor(height * factor)))
     image = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
-    alpha = None if frame.alpha is None else cv2.resize(frame.alpha, size, interpolation=cv2.INTER_AREA)
-    return Frame(image, alpha), factor
+    if frame.alpha is None:
+        return Frame(image), factor
+    alpha = cv2.resize(frame.alpha, size, interpolation=cv2.INTER_AREA)
+    return Frame(image, np.clip(alpha, 0, 1)), factor  # of ones it makes a little more than 1
 
 
 def _scaled(box: Box, factor: float, height: int, width: int) -> Box:

@@ -106,6 +106,18 @@ def test_sizes_limit_the_result(client: FlaskClient, size: str, width: int, heig
     assert pixels.shape == (height, width, 4)
 
 
+@pytest.mark.parametrize("side", [601, 733, 977, 1024])
+def test_a_picture_with_transparency_of_its_own_becomes_smaller(client: FlaskClient, side: int) -> None:
+    """Averages of ones are at times a little more than 1, which no matte may be."""
+    with PILImage.open(io.BytesIO(photo_bytes("coffee", (side + 100, side)))) as opened:
+        picture = opened.convert("RGBA")
+    picture.putpixel((0, 0), (0, 0, 0, 0))
+    file = io.BytesIO()
+    picture.save(file, "WEBP")
+    pixels = made(send(client, file.getvalue(), size="preview"))
+    assert pixels[..., 3].max() == 255
+
+
 def test_outside_of_the_region_all_is_background(client: FlaskClient, photo: bytes) -> None:
     pixels = made(send(client, photo, size="full", roi="20px 10% 70% 150px"))
     assert pixels.shape == (200, 300, 4)
