@@ -766,6 +766,15 @@ def test_colab_has_its_own_uploads_and_downloads(colab: list[str]) -> None:
     assert colab[-1] == "upload"
 
 
+def test_colab_downloads_instances_as_a_zip(colab: list[str], thirds: str, disc_file: str) -> None:
+    shown = run(app(disc_file, thirds, output="instances", classes="dog,kite"))
+    shown.download_button.click()
+    assert [Path(one) for one in colab] == [Path("results/disc_instances.zip")]
+    with zipfile.ZipFile(colab[0]) as archive:
+        assert archive.namelist() == ["disc_instance_01_dog.png", "disc_instance_02_kite.png"]
+    assert re.search(r"Saved results.disc_instances.zip: 2 files, \d\.\d MB", shown.panel.said)
+
+
 def test_nothing_uploaded_on_colab_leaves_the_samples(colab: list[str]) -> None:
     sys.modules["google.colab.files"].upload = dict  # type: ignore[attr-defined]
     assert [photo.sample for photo in upload().items] == [True, True, True]

@@ -150,13 +150,12 @@ class App(Silenced):
                     settings = self.settings()  # a photo can have its own choice of segments
                 self._work(photo, settings, device)
                 if save:
-                    self._write(self._made[photo].files(photo))
+                    self._save(photo)
 
     def save(self) -> None:
         """Write the current result into the folder, under a free name; of instances, a file each."""
         with self._working():
-            photo = self._done()
-            self._write(self._made[photo].files(photo))
+            self._save(self._done())
 
     def download(self) -> None:
         """Send the current result to the browser, several files as a zip: as a link, on Colab at once."""
@@ -170,7 +169,7 @@ class App(Silenced):
             if colab is None and len(data) <= _LARGEST_LINK:
                 self.panel.tell_html(link(data, name))
                 return
-            [path] = self._write({name: data})
+            [path] = self._write({name: data}, f"{len(files)} files" if len(files) > 1 else "one file")
             if colab is not None:
                 colab.download(str(path))
 
@@ -202,7 +201,13 @@ class App(Silenced):
             return False
         return self.chooser.info.name in _QUICK or self.bench.ready(photo, settings, self.chooser.where)
 
-    def _write(self, files: Mapping[str, bytes]) -> list[Path]:
+    def _save(self, photo: Photo) -> None:
+        made = self._made[photo]
+        files = made.files(photo)
+        height, width = made.pixels.shape[:2]
+        self._write(files, f"{len(files)} files" if made.settings.instances else f"{width} x {height} px")
+
+    def _write(self, files: Mapping[str, bytes], what: str) -> list[Path]:
         """Put files into the folder, each under a name that is free, and say so."""
         make_folder(self._folder)
         paths = []
@@ -210,8 +215,7 @@ class App(Silenced):
             paths.append(free_path(self._folder / name))
             write_bytes(paths[-1], data)
         size = sum(map(len, files.values())) / 1e6
-        count = f"{len(paths)} files, " if len(paths) > 1 else ""
-        self.panel.tell(f"Saved {', '.join(map(str, paths))} ({count}{size:.1f} MB)")
+        self.panel.tell(f"Saved {', '.join(map(str, paths))}: {what}, {size:.1f} MB")
         return paths
 
     def _done(self) -> Photo:
