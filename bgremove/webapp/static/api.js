@@ -68,7 +68,7 @@ export class Api extends EventTarget {
 			let response;
 			try {
 				response = await fetch(this.url(path), {
-					method, headers, signal, cache: "no-store", credentials: "same-origin",
+					method, headers, signal, cache: "no-store",
 					body: json ? JSON.stringify(body) : body,
 				});
 			} catch (error) {

@@ -128,8 +128,11 @@ class Page {
 
 	#stageState(picture) {
 		const busy = picture.busy;
-		$("#pill").hidden = !busy;
+		const empty = !busy && picture.step?.empty && !picture.step.strokes.length;
+		$("#pill").hidden = !busy && !empty;
+		$("#pill").classList.toggle("still", !busy);
 		if (busy) $("#pill-text").textContent = saying(picture);
+		else if (empty) $("#pill-text").textContent = sentence(picture.step.note || "no subject was found; try another model");
 		$("#scan").hidden = !busy;
 		const failed = picture.state === "failed" || Boolean(picture.error && !picture.step);
 		$("#trouble").hidden = !failed;
@@ -142,7 +145,7 @@ class Page {
 		if (picture.width) facts.push(`${picture.width} × ${picture.height} px`);
 		if (step?.seconds !== undefined && !busy) facts.push(`${step.seconds < 10 ? Number(step.seconds).toFixed(2) : Math.round(step.seconds)} s`);
 		if (step && !busy) facts.push(step.choice.model);
-		const notes = [picture.error && step ? picture.error : "", step?.empty ? sentence(step.note || "no subject was found; try another model") : sentence(step?.note || picture.note)].filter(Boolean);
+		const notes = [picture.error && step ? picture.error : "", step?.empty ? "" : sentence(step?.note || picture.note)].filter(Boolean);
 		$("#facts").textContent = [facts.join(" · "), ...notes].filter(Boolean).join(" · ");
 		$("#facts").classList.toggle("noted", notes.length > 0);
 		this.#offerViews();

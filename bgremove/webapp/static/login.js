@@ -27,10 +27,10 @@ async function enter(text) {
 	try {
 		const address = (path) => new URL(path, document.baseURI).href;
 		const answer = await fetch(address("page/login"), {
-			method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }), credentials: "same-origin",
+			method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }),
 		});
 		if (!answer.ok) throw new Error(await reason(answer));
-		const page = await fetch(address("./"), { headers: { "X-Api-Key": token }, credentials: "same-origin", cache: "no-store" });
+		const page = await fetch(address("./"), { headers: { "X-Api-Key": token }, cache: "no-store" });
 		if (!page.ok) throw new Error(await reason(page));
 		await show(await page.text(), token);
 	} catch (problem) {

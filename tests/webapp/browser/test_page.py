@@ -205,6 +205,16 @@ def test_a_broken_picture_among_good_ones(open_page: Opener, cat: bytes) -> None
     assert page.locator(".thumb").count() == 3
 
 
+def test_a_picture_without_a_subject_says_so(open_page: Opener) -> None:
+    page = open_page()
+    file = io.BytesIO()
+    PILImage.new("RGB", (300, 200), (120, 160, 200)).save(file, "PNG")
+    drop(page, sky_png=file.getvalue())
+    done(page)
+    assert page.locator(".thumb-state").inner_text() == "No subject found"
+    page.locator("#pill-text", has_text="no subject").wait_for()
+
+
 def test_too_large_a_file_is_not_even_sent(open_page: Opener) -> None:
     page = open_page()
     page.evaluate(LARGE)
