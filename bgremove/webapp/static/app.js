@@ -48,6 +48,7 @@ class Page {
 		this.blurLater = later(60, () => this.stage.paintBackdrop());
 		this.#listen();
 		this.setView("compare");
+		this.#behind();
 	}
 
 	async begin() {
@@ -185,9 +186,15 @@ class Page {
 		else this.stage.paintBackdrop();
 		// Half a picture on its new background says little.
 		if (this.stage.view === "compare" && !this.stage.touched) this.setView("result");
+		this.#behind();
+		this.saver?.update();
+	}
+
+	/** Thumbnails stand on the colour, too. */
+	#behind() {
+		const { kind, colour } = this.backdrop;
 		$("#thumbs").style.setProperty("--behind", kind === "colour" ? colour : "");
 		$("#thumbs").classList.toggle("coloured", kind === "colour");
-		this.saver?.update();
 	}
 
 	#remembered() {
