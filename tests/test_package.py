@@ -23,6 +23,12 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(bgremove.__path__, "bgremove.")
     if not module.name.endswith("__main__")
 )
+WITH_DETECTRON2 = {"bgremove.finetuning.trainer"}
+"""Modules that extend Detectron2's own classes, and are imported only after it."""
+IMPORTABLE = [
+    pytest.param(name, marks=pytest.mark.usefixtures("detectron2")) if name in WITH_DETECTRON2 else name
+    for name in MODULES
+]
 NAMES = [name for name in bgremove.__all__ if name != "__version__"]
 
 
@@ -76,7 +82,7 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
         assert inspect.signature(thing).return_annotation is not inspect.Signature.empty
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", IMPORTABLE)
 def test_every_module_is_documented(module: str) -> None:
     loaded = importlib.import_module(module)
     assert loaded.__doc__ and len(loaded.__doc__) > 20
@@ -106,7 +112,7 @@ def test_the_errors_are_one_tree() -> None:
     assert issubclass(bgremove.MissingExtraError, ImportError)
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", IMPORTABLE)
 def test_examples_in_docstrings(module: str) -> None:
     failed, _ = doctest.testmod(importlib.import_module(module))
     assert failed == 0

@@ -63,7 +63,7 @@ export class Api extends EventTarget {
 		const started = Date.now();
 		const json = body !== undefined && !(body instanceof FormData);
 		for (let broken = 0; ; ) {
-			const headers = { Accept: "application/json, */*", ...this.#headers(visitor) };
+			const headers = this.#headers(visitor);
 			if (json) headers["Content-Type"] = "application/json";
 			let response;
 			try {

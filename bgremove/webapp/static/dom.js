@@ -128,20 +128,21 @@ export function saveFile(blob, name) {
 	setTimeout(() => URL.revokeObjectURL(address), 60000);
 }
 
-/** What was kept for this tab; nothing where storage is blocked, as in a notebook's frame. */
+const place = (long) => (long ? localStorage : sessionStorage);
+
+/** What was kept for this tab, or for long; nothing where storage is blocked, as in a notebook's frame. */
 export const kept = {
 	get(name, long = false) {
 		try {
-			return (long ? localStorage : sessionStorage).getItem(`bgremove-${name}`);
+			return place(long).getItem(`bgremove-${name}`);
 		} catch {
 			return null;
 		}
 	},
 	set(name, value, long = false) {
 		try {
-			const place = long ? localStorage : sessionStorage;
-			if (value === null) place.removeItem(`bgremove-${name}`);
-			else place.setItem(`bgremove-${name}`, value);
+			if (value === null) place(long).removeItem(`bgremove-${name}`);
+			else place(long).setItem(`bgremove-${name}`, value);
 		} catch {
 			// Then it lasts as long as the page.
 		}

@@ -28,8 +28,7 @@ class Field {
 				this.#changed();
 			},
 		}, icon("reset"));
-		const name = make(kind === "choices" ? "span" : "label", { class: "field-label", id: `${this.id}-label` }, label);
-		if (kind !== "choices") name.htmlFor = this.id;
+		const name = make("label", { class: "field-label", for: this.id }, label);
 		const control = this.#control(helpId);
 		const node = make("div", { class: `field ${kind}` },
 			make("div", { class: "field-top" }, name, this.back, kind === "bool" ? control : null),
@@ -55,17 +54,6 @@ class Field {
 			this.write = (value) => (this.input.value = String(value));
 			return this.input;
 		}
-		if (kind === "choices") {
-			const boxes = choices.map((one) => make("input", { type: "checkbox", value: one, onchange: () => this.#changed() }));
-			this.input = make("div", { class: "checks", role: "group", "aria-labelledby": `${this.id}-label` },
-				...boxes.map((box) => make("label", {}, box, box.value)));
-			this.read = () => {
-				const on = boxes.filter((box) => box.checked).map((box) => box.value);
-				return on.length ? on : null;
-			};
-			this.write = (value) => boxes.forEach((box) => (box.checked = (value || []).includes(box.value)));
-			return this.input;
-		}
 		if ((kind === "int" || kind === "float") && ranged) return this.#slider(common);
 		this.input = make("input", { ...common, type: "text", autocomplete: "off", spellcheck: false });
 		this.input.placeholder = start === null ? "automatic" : "";
@@ -78,9 +66,9 @@ class Field {
 				return text === "" ? null : parts.length === count && parts.every(Number.isFinite) ? parts : text;
 			};
 			this.write = (value) => (this.input.value = Array.isArray(value) ? value.join(", ") : (value ?? ""));
-		} else if (kind === "text") {
+		} else if (kind === "text" || kind === "choices") {
 			this.read = () => this.input.value.trim() || (start === null ? null : "");
-			this.write = (value) => (this.input.value = value ?? "");
+			this.write = (value) => (this.input.value = value ?? ""); // several choices with commas between them
 		} else {
 			this.read = () => plain(this.input.value.trim().replace(",", "."));
 			this.write = (value) => (this.input.value = value ?? "");
