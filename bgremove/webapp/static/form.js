@@ -29,7 +29,7 @@ class Field {
 			},
 		}, icon("reset"));
 		const name = make("label", { class: "field-label", for: this.id }, label);
-		const control = this.#control(helpId);
+		const control = this.#control();
 		const node = make("div", { class: `field ${kind}` },
 			make("div", { class: "field-top" }, name, this.back, kind === "bool" ? control : null),
 			kind === "bool" ? null : control,
