@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -26,8 +27,7 @@ MODULES = sorted(
 WITH_DETECTRON2 = {"bgremove.finetuning.trainer"}
 """Modules that extend Detectron2's own classes, and are imported only after it."""
 IMPORTABLE = [
-    pytest.param(name, marks=pytest.mark.usefixtures("detectron2")) if name in WITH_DETECTRON2 else name
-    for name in MODULES
+    pytest.param(name, marks=pytest.mark.detectron2) if name in WITH_DETECTRON2 else name for name in MODULES
 ]
 NAMES = [name for name in bgremove.__all__ if name != "__version__"]
 
@@ -40,6 +40,14 @@ def tracked_texts() -> list[Path]:
         paths = [path for path in ROOT.rglob("*") if "/." not in path.relative_to(ROOT.parent).as_posix()]
     kinds = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".cfg", ".ipynb", ".html", ""}
     return [path for path in paths if path.suffix in kinds and path.is_file()]
+
+
+def imported(module: str) -> ModuleType:
+    if module in WITH_DETECTRON2:
+        from bgremove.detectron2_source import import_detectron2
+
+        import_detectron2()
+    return importlib.import_module(module)
 
 
 # Names ----------------------------------------------------------------------------------------------
@@ -84,7 +92,7 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
 
 @pytest.mark.parametrize("module", IMPORTABLE)
 def test_every_module_is_documented(module: str) -> None:
-    loaded = importlib.import_module(module)
+    loaded = imported(module)
     assert loaded.__doc__ and len(loaded.__doc__) > 20
     for name, thing in vars(loaded).items():
         if name.startswith("_") or getattr(thing, "__module__", None) != module:
@@ -114,7 +122,7 @@ def test_the_errors_are_one_tree() -> None:
 
 @pytest.mark.parametrize("module", IMPORTABLE)
 def test_examples_in_docstrings(module: str) -> None:
-    failed, _ = doctest.testmod(importlib.import_module(module))
+    failed, _ = doctest.testmod(imported(module))
     assert failed == 0
 
 
