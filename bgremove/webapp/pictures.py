@@ -53,6 +53,8 @@ def keep_cut(kept: Kept, service: Service, settings: Settings) -> Revision:
     """Cut a picture out, as a new revision. To be called on one of the service's threads."""
     began = time.perf_counter()
     frame, picture = service.read(kept.data, name=kept.name)
+    if kept.original is None:  # the page asks for it next
+        kept.original = _jpeg(_small(frame.image), picture.metadata)
     remover = service.remover(settings)
     if isinstance(remover, SegmentRemover):
         remover = _Remembering(remover, kept, _found_from(settings))
