@@ -39,6 +39,10 @@ BADGE = """<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20">
 <text x="15" y="14" fill="#fff" font-family="sans-serif" font-size="11">Open in Colab</text></svg>"""
 NOWHERE = "http://127.0.0.1:9"
 
+OPENED = """name => {
+    const panel = window.jupyterapp?.shell?.currentWidget;
+    return panel?.context?.path === name && panel.content?.widgets?.length > 5;
+}"""
 FINISHED = """() => {
     const panel = window.jupyterapp.shell.currentWidget;
     const cells = panel.content.widgets.filter(one => one.model.type === 'code');
@@ -81,8 +85,9 @@ def all_run(
         context.route(
             "**/colab-badge.svg", lambda route: route.fulfill(body=BADGE, content_type="image/svg+xml")
         )
-        page.goto(f"{lab}/lab/tree/{notebook.name}?token={TOKEN}")
-        page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.content?.widgets?.length > 5")
+        # In a workspace of its own: in the common one the notebook of another test would open, too.
+        page.goto(f"{lab}/lab/workspaces/{notebook.stem}/tree/{notebook.name}?token={TOKEN}")
+        page.wait_for_function(OPENED, arg=notebook.name)
         page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.ready.then(() => true)")
         page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
         page.wait_for_function(FINISHED, polling=500)
