@@ -112,7 +112,7 @@ def parse_colour(text: str) -> Colour:
     """
     text = text.strip()
     values: tuple[int, ...] = ()
-    if re.fullmatch(r"\d+\s*(,\s*\d+\s*){2,3}", text):
+    if re.fullmatch(r"\d{1,9}\s*(,\s*\d{1,9}\s*){2,3}", text):
         values = tuple(int(part) for part in text.split(","))
     else:
         with contextlib.suppress(ValueError):

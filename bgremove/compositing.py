@@ -148,7 +148,7 @@ def parse_padding(padding: str | int, side: int) -> int:
     Raises:
         OptionError: if it is none of these or negative.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(px|%|)\s*", str(padding))
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(?:\s*(px|%))?", str(padding).strip())
     if match is None:
         raise OptionError(f"padding must be pixels (10) or per cent (5%), at least 0; got {padding!r}")
     value = float(match[1])
@@ -176,7 +176,7 @@ def limit_size(pixels: Pixels, size: str, *, soft: bool = True) -> Pixels:
     """
     if not size.strip():
         return pixels
-    match = re.fullmatch(r"\s*(\d+)\s*(?:[xX]\s*(\d+))?\s*(?:px)?\s*", size)
+    match = re.fullmatch(r"(\d{1,9})(?:\s*[xX]\s*(\d{1,9}))?(?:\s*px)?", size.strip())
     if match is None or not int(match[1]) or not int(match[2] or 1):
         raise OptionError(f"size must be the longest side (1024) or width x height (800x600); got {size!r}")
     height, width = pixels.shape[:2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 import cv2
@@ -206,7 +207,7 @@ def test_without_a_subject_nothing_is_cut(square: Alpha) -> None:
     assert crop_to_subject(picture, square * 0, 10).shape == (100, 120)
 
 
-@pytest.mark.parametrize("wrong", ["-1", -1, "5 %%", "5em", "", "nan", "1e3", "5%px", None])
+@pytest.mark.parametrize("wrong", ["-1", -1, "5 %%", "5em", "", "nan", "1e3", "5%px", None, "9" * 400])
 def test_wrong_padding(wrong: Any) -> None:
     with pytest.raises(OptionError, match="padding must be pixels"):
         parse_padding(wrong, 100)
@@ -215,6 +216,17 @@ def test_wrong_padding(wrong: Any) -> None:
 def test_cropping_needs_a_matte_of_the_size(square: Alpha) -> None:
     with pytest.raises(ImageError, match="height and width"):
         crop_to_subject(np.zeros((50, 60), np.uint8), square)
+
+
+def test_many_spaces_are_read_quickly() -> None:
+    """A pattern that can share them out in many ways takes minutes."""
+    text = "1" + " " * 20_000 + "?"
+    began = time.perf_counter()
+    with pytest.raises(OptionError):
+        parse_padding(text, 1)
+    with pytest.raises(OptionError):
+        limit_size(np.zeros((1, 1), np.uint8), text)
+    assert time.perf_counter() - began < 1
 
 
 # Size -----------------------------------------------------------------------------------------------
@@ -245,7 +257,9 @@ def test_limiting_the_size(size: str, expected: tuple[int, int], channels: tuple
         np.testing.assert_array_equal(made, picture)
 
 
-@pytest.mark.parametrize("wrong", ["0", "0x5", "5x0", "-5", "x", "5x", "x5", "1.5", "a", "5x5x5", "50%"])
+@pytest.mark.parametrize(
+    "wrong", ["0", "0x5", "5x0", "-5", "x", "5x", "x5", "1.5", "a", "5x5x5", "50%", "9" * 5000]
+)
 def test_wrong_sizes(wrong: str) -> None:
     with pytest.raises(OptionError, match="size must be the longest side"):
         limit_size(np.zeros((5, 5), np.uint8), wrong)
@@ -312,7 +326,8 @@ def test_every_css_name_is_known() -> None:
 @pytest.mark.parametrize(
     "wrong",
     ["", "wihte", "#12", "#12345", "#gggggg", "1,2", "1,2,3,4,5", "256,0,0", "1,2,-3", "1.5,2,3", "1;2;3"]
-    + ["rgb(300,0,0)", "rgb(-1,0,0)", "hsl(120,200%,50%)", "hsl(0,100%,150%)", "rgb(1,2)", "nan", "1," * 500],
+    + ["rgb(300,0,0)", "rgb(-1,0,0)", "hsl(120,200%,50%)", "hsl(0,100%,150%)", "rgb(1,2)", "nan", "1," * 500]
+    + [",".join(["9" * 5000] * 3)],
 )
 def test_wrong_colours(wrong: str) -> None:
     with pytest.raises(OptionError, match="unknown colour .*; give a CSS name"):
