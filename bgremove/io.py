@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import secrets
 import stat
 import struct
@@ -17,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -151,7 +152,9 @@ class Picture:
         return self._read()
 
 
-def open_picture(source: Source, *, max_megapixels: float = MAX_MEGAPIXELS, name: str = "") -> Picture:
+def open_picture(
+    source: Source, *, max_megapixels: float = MAX_MEGAPIXELS, name: str = "", first_only: bool = False
+) -> Picture:
     """Open a path, the bytes of a file, a PIL image or an array, without decoding it yet.
 
     Args:
@@ -159,9 +162,11 @@ def open_picture(source: Source, *, max_megapixels: float = MAX_MEGAPIXELS, name
             alpha (H, W, 2), RGB or RGBA.
         max_megapixels: larger pictures are refused.
         name: what messages call it; a path's own name by default.
+        first_only: the others are not wanted, nor counted, which can take minutes: `frames` says 2 for
+            all that are more than 1.
 
     Raises:
-        ImageError: if it cannot be read, is empty or too large.
+        ImageError: if it cannot be read, is empty or too large, or was made to be decoded for ever.
         MissingExtraError: for HEIC without the extra ``heic``.
     """
     if isinstance(source, np.ndarray):
@@ -176,7 +181,10 @@ def open_picture(source: Source, *, max_megapixels: float = MAX_MEGAPIXELS, name
     try:
         _check_size(pil, name, max_megapixels)
         with _reading(name):
-            return _picture_of_pil(pil, name, pil.close if owned else lambda: None)
+            if owned and pil.format in ("JPEG", "MPO"):
+                _check_scans(source if isinstance(source, bytes) else _all_of(pil), name)
+            close = pil.close if owned else lambda: None
+            return _picture_of_pil(pil, name, close, first_only=first_only)
     except BaseException:
         if owned:
             pil.close()
@@ -502,6 +510,36 @@ def _check_size(pil: PILImage.Image, name: str, max_megapixels: float) -> None:
         )
 
 
+_MOST_SCANS = 100  # as libtiff's; encoders make some ten
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+
+def _all_of(pil: PILImage.Image) -> bytes:
+    """The file of a picture."""
+    file = cast(Any, pil).fp
+    place = file.tell()
+    file.seek(0)
+    data: bytes = file.read()
+    file.seek(place)
+    return data
+
+
+def _check_scans(data: bytes, name: str) -> None:
+    """Refuse a JPEG that tells every pixel over and over again: 14 bytes can cost a pass over all of them."""
+    if data.count(b"\xff\xda") <= _MOST_SCANS:  # at most so many: some may be of a thumbnail, or a film
+        return
+    place = scans = 0
+    while found := _MARKER.search(data, place):
+        kind, place = found[0][1], found.end()
+        if kind == 0xD9:  # the end
+            return
+        scans += kind == 0xDA
+        if scans > _MOST_SCANS:
+            raise ImageError(f"{name} is a JPEG of more than {_MOST_SCANS} scans; save it anew")
+        if kind not in (0x01, 0xD8):  # these have no length
+            place += int.from_bytes(data[place : place + 2], "big")
+
+
 def _picture_of_array(array: npt.NDArray[Any], name: str) -> Picture:
     frame = frame_from_array(array)
     height, width = frame.image.shape[:2]
@@ -518,12 +556,17 @@ def _picture_of_array(array: npt.NDArray[Any], name: str) -> Picture:
     )
 
 
-def _picture_of_pil(pil: PILImage.Image, name: str, close: Callable[[], None]) -> Picture:
+def _picture_of_pil(
+    pil: PILImage.Image, name: str, close: Callable[[], None], *, first_only: bool
+) -> Picture:
     animated = pil.format in ("GIF", "WEBP", "PNG", "AVIF")
-    pages = int(getattr(pil, "n_frames", 1))
+    if first_only and pil.format in ("TIFF", "GIF"):  # which have to be read to the end to be counted
+        pages = 2 if getattr(pil, "is_animated", False) else 1
+    else:
+        pages = int(getattr(pil, "n_frames", 1))
     notes = []
     if pages > 1 and pil.format == "TIFF":
-        notes.append(f"{name} has {pages} pages; only the first is used")
+        notes.append(f"{name} has {'several' if first_only else pages} pages; only the first is used")
     exif = None
     try:
         exif = _exif_to_keep(pil)

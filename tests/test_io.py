@@ -905,3 +905,59 @@ def test_every_sample_photograph_is_read() -> None:
             expected = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
         np.testing.assert_array_equal(read_image(path), expected)
         assert re.search(path.name, (ASSETS / "SOURCES.md").read_text()), "its source is not said"
+
+
+def many_scans(count: int, side: int = 200) -> bytes:
+    """A progressive JPEG whose last scan is told `count` times."""
+    data = file_of(PILImage.new("L", (side, side), 90), "JPEG", progressive=True)
+    return data[:-2] + data[data.rfind(b"\xff\xda") : -2] * count + data[-2:]
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_jpeg_of_endless_scans_is_not_decoded(tmp_path: Path, as_file: bool) -> None:
+    """At 50 megapixels each of its 14 bytes' scans takes 30 ms: 2 MB would take an hour."""
+    source: bytes | Path = many_scans(100_000)
+    if as_file:
+        (tmp_path / "a.jpg").write_bytes(many_scans(100_000))
+        source = tmp_path / "a.jpg"
+    began = time.perf_counter()
+    with pytest.raises(ImageError, match="is a JPEG of more than 100 scans; save it anew"):
+        read_image(source)
+    assert time.perf_counter() - began < 1
+
+
+def test_what_only_looks_like_scans_does_no_harm(tmp_path: Path) -> None:
+    usual = many_scans(3)
+    like = b"\xff\xda\0\x08" * 1000
+    within = usual[:2] + b"\xff\xe5" + struct.pack(">H", len(like) + 2) + like + usual[2:]  # a thumbnail, say
+    (tmp_path / "a.jpg").write_bytes(within + like)  # and a film behind the picture
+    for source in (within + like, tmp_path / "a.jpg"):
+        np.testing.assert_array_equal(read_image(source), read_image(usual))
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF"])
+def test_the_first_of_many_is_read_at_once(kind: str) -> None:
+    small = [PILImage.new("L", (8, 8), shade) for shade in (0, 255)]
+    data = file_of(small[0], kind, save_all=True, append_images=small[1:] * 100)
+    if kind == "TIFF":  # Pillow would write 20,000 pages for minutes
+        data = endless_tiff(20_000)
+    began = time.perf_counter()
+    with open_picture(data, first_only=True) as picture:
+        assert next(iter(picture)).image.shape == (8, 8, 3)
+    assert time.perf_counter() - began < 0.5
+    assert picture.frames == (2 if kind == "GIF" else 1)
+    assert picture.notes == (("the picture has several pages; only the first is used",) * (kind == "TIFF"))
+    with open_picture(file_of(small[0], kind), first_only=True) as picture:
+        assert picture.frames == 1 and picture.notes == ()
+
+
+def endless_tiff(pages: int) -> bytes:
+    """So many pages of 114 bytes, which share their pixels; counting them takes the square of that."""
+    tags = [(256, 3, 8), (257, 3, 8), (258, 3, 8), (259, 3, 1), (262, 3, 1)]
+    tags += [(273, 4, 8), (277, 3, 1), (278, 3, 8), (279, 4, 64)]
+    page = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, k, 1, v) for tag, k, v in tags)
+    step = len(page) + 4
+    nexts = [72 + step * number for number in range(1, pages)] + [0]
+    return (
+        struct.pack("<2sHI", b"II", 42, 72) + bytes(64) + b"".join(page + struct.pack("<I", n) for n in nexts)
+    )

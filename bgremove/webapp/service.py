@@ -307,7 +307,9 @@ class Service:
                 "server takes; make it smaller"
             )
         try:
-            picture = open_picture(data, max_megapixels=self.params.max_megapixels, name=name)
+            picture = open_picture(
+                data, max_megapixels=self.params.max_megapixels, name=name, first_only=True
+            )
         except ImageError as error:
             sentence, limited, _ = str(error).partition("; raise it with")  # which a visitor cannot
             if limited:

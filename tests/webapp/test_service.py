@@ -16,6 +16,7 @@ from bgremove.webapp.config import ServeParams
 from bgremove.webapp.errors import Busy, Refused, TooLarge, TooSlow
 from bgremove.webapp.service import Line, Removers, Service, Ticket, shown_model
 from tests.removers.onnx_models import conv
+from tests.test_io import endless_tiff
 from tests.webapp.conftest import photo_bytes
 
 
@@ -37,6 +38,14 @@ def test_load_says_what_is_ready() -> None:
     assert not service.loaded
     assert "lite is ready" in service.load()
     assert service.loaded
+
+
+def test_a_file_of_many_pages_is_looked_at_at_once(service: Service) -> None:
+    data = endless_tiff(8000)  # 0.7 s to count; a file of 25 MB, minutes
+    began = time.perf_counter()
+    picture = service.look(data, name="a.tif")
+    assert time.perf_counter() - began < 0.3
+    assert picture.notes == ("a.tif has several pages; only the first is used",)
 
 
 def test_metadata_is_kept_for_the_result(service: Service) -> None:
