@@ -212,8 +212,7 @@ def _fill_blur(weighted: npt.NDArray[np.float32], weight: Alpha, sigma: float) -
     result = np.zeros_like(weighted)
     missing = np.ones((*weight.shape, 1), np.float32)
     while True:
-        amount = cv2.GaussianBlur(weight, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)[..., None]
-        summed = cv2.GaussianBlur(weighted, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+        amount, summed = _blurred(weight, sigma)[..., None], _blurred(weighted, sigma)
         trust = np.clip(amount * 8, 0, 1)
         if sigma > max(weight.shape):
             mean = weighted.sum((0, 1)) / max(float(weight.sum()), 1e-6)
@@ -223,3 +222,17 @@ def _fill_blur(weighted: npt.NDArray[np.float32], weight: Alpha, sigma: float) -
         if missing.max() < 1e-3:
             return result
         sigma *= 2
+
+
+def _blurred(values: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
+    """A Gaussian blur; a wide one at a reduced size, or its time would grow with `sigma` without end."""
+    height, width = values.shape[:2]
+    shrink = sigma / 6
+    if shrink < 2:
+        blurred = cv2.GaussianBlur(values, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    else:
+        size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
+        small = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+        small = cv2.GaussianBlur(small, (0, 0), 6, borderType=cv2.BORDER_REFLECT)
+        blurred = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cast("npt.NDArray[np.float32]", blurred)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,15 @@ def test_the_subject_over_each(disc: Example) -> None:
     assert (over["red"][disc.alpha == 0] == (255, 0, 0)).all()
     assert (over["glass"][disc.alpha == 0] == (255, 0, 0, 128)).all()
     assert Background().kind == "transparent"
+
+
+def test_a_small_blur_beside_a_large_subject_is_quick() -> None:
+    """What lies far behind the subject is filled by wide blurs, whose cost must not grow with their width."""
+    image = np.full((1000, 1000, 3), 20, np.uint8)
+    alpha = np.zeros((1000, 1000), np.float32)
+    cv2.circle(alpha, (500, 500), 490, 1, -1)
+    image[alpha > 0] = 250
+    began = time.perf_counter()
+    blurred = blur_background(image, alpha, 6)
+    assert time.perf_counter() - began < 3
+    assert np.abs(blurred.astype(int) - 20).max() <= 2
