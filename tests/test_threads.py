@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from bgremove.threads import THREADS, map_on_threads
+from bgremove.threads import THREADS, OutOfTime, map_on_threads, until
 
 
 def test_results_come_in_order() -> None:
@@ -63,3 +64,35 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "3", done.stderr
+
+
+def test_work_ends_when_its_time_is_over() -> None:
+    done: list[int] = []
+
+    def slow(number: int) -> None:
+        def inner(_: int) -> int:
+            time.sleep(0.01)
+            return number
+
+        done.extend(map_on_threads(inner, range(10)))
+
+    began = time.monotonic()
+    with pytest.raises(OutOfTime), until(began + 0.2):
+        list(map_on_threads(slow, range(10_000)))
+    assert 0.1 < time.monotonic() - began < 2
+    count = len(done)
+    time.sleep(0.3)
+    assert 0 < count and len(done) - count <= THREADS
+    assert list(map_on_threads(str, [1, 2])) == ["1", "2"]  # there is no end any more
+
+
+def test_much_work_does_not_keep_others_waiting() -> None:
+    over = threading.Event()
+    much = threading.Thread(target=lambda: list(map_on_threads(lambda _: over.wait(0.02), range(2000))))
+    much.start()
+    time.sleep(0.1)
+    began = time.monotonic()
+    assert list(map_on_threads(abs, range(3))) == [0, 1, 2]
+    assert time.monotonic() - began < 2  # of ten and more
+    over.set()
+    much.join(20)

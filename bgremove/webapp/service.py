@@ -25,6 +25,7 @@ from bgremove.registry import full_name, remover_info
 from bgremove.removers.base import Remover, SegmentRemover
 from bgremove.removers.onnx import OnnxParams, OnnxRemover, Planes, sharing_cores
 from bgremove.segments import SelectParams
+from bgremove.threads import OutOfTime, until
 from bgremove.webapp.config import ServeParams
 from bgremove.webapp.errors import Busy, Refused, TooLarge, TooSlow
 
@@ -236,7 +237,10 @@ class Service:
     def _as_worker(self, work: Callable[[], T], ticket: Ticket) -> T:
         self._here.works, self._here.ticket = True, ticket
         try:
-            return work()
+            with until(ticket.deadline):
+                return work()
+        except OutOfTime:
+            raise _too_long(self.params.seconds) from None
         finally:
             self._here.ticket = None
 

@@ -12,6 +12,7 @@ from PIL import Image as PILImage
 from bgremove.errors import ImageError, OptionError, UnknownRemoverError
 from bgremove.pipeline import Settings, process
 from bgremove.removers.onnx import OnnxRemover
+from bgremove.threads import map_on_threads
 from bgremove.webapp.config import ServeParams
 from bgremove.webapp.errors import Busy, Refused, TooLarge, TooSlow
 from bgremove.webapp.service import Line, Removers, Service, Ticket, shown_model
@@ -361,3 +362,21 @@ def test_headers_are_looked_at_for_so_long(
     monkeypatch.setattr(service, "open", lambda *_, **__: time.sleep(1))
     with pytest.raises(TooSlow, match="could not be looked at in time"):
         service.look(cat)
+
+
+def test_work_on_many_tiles_gives_its_place_back(cat: bytes) -> None:
+    """Closed-form edges of a large picture take minutes; they end soon after the request did."""
+    service = Service(ServeParams(workers=1, seconds=1))
+    tiles: list[int] = []
+
+    def work() -> None:
+        for _ in map_on_threads(lambda _: time.sleep(0.05), range(2000)):
+            tiles.append(1)
+
+    with pytest.raises(TooSlow, match="longer than the 1 s"):
+        service.run(work)
+    end = time.monotonic() + 3
+    while service.working and time.monotonic() < end:
+        time.sleep(0.02)
+    assert service.working == 0 and 0 < len(tiles) < 1000
+    assert service.cut(cat, service.settings("contour")).alpha.size
