@@ -58,7 +58,7 @@ def create_app(
         params: how it is served; the defaults are those of ``bgremove serve``.
         hosts: more names under which it may be called without a token, as a notebook's own proxy's;
             ``.example.com`` is every name below that.
-        frames: more origins whose pages may show it in a frame; Colab's may always.
+        frames: origins whose pages may show it in a frame; without any, only its own may.
 
     Raises:
         MissingExtraError: without the extra ``web``.

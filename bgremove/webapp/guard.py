@@ -21,7 +21,6 @@ COOKIE = "bgremove"
 _WRONG_TOKENS = 10  # a minute and address
 _ADDRESSES = 10_000  # remembered
 
-_FRAMES = ("'self'", "https://colab.research.google.com", "https://*.googleusercontent.com")
 _POLICY = (
     "default-src 'self'",
     "img-src 'self' blob: data:",
@@ -35,8 +34,8 @@ _POLICY = (
 
 
 def safe_headers(frames: Sequence[str] = ()) -> dict[str, str]:
-    """The headers of every answer: what the page may load, and who may show it in a frame."""
-    ancestors = " ".join((*_FRAMES, *frames))
+    """The headers of every answer: what the page may load, and who besides it may show it in a frame."""
+    ancestors = " ".join(("'self'", *frames))
     return {
         "Content-Security-Policy": "; ".join((*_POLICY, f"frame-ancestors {ancestors}")),
         "X-Content-Type-Options": "nosniff",

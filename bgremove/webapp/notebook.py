@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 HEIGHT = 860
 """Of the page's frame, in pixels."""
 
-_JUPYTER = ("http://localhost:*", "http://127.0.0.1:*")  # one of this machine may show the page in a frame
+# Who may show the page in a frame: on Colab its own pages, elsewhere a Jupyter of this machine.
+_COLAB = ("https://colab.research.google.com", "https://*.googleusercontent.com")
+_JUPYTER = ("http://localhost:*", "http://127.0.0.1:*")
 _LAST = 12  # requests in the table
 _EVERY = 0.5  # seconds between two looks at them
 _TIMES = 200  # of a route, for its median
@@ -158,7 +160,8 @@ class Page:
         self.log = RequestLog()
         self.tunnel: Tunnel | None = None
         self._card: Any = None
-        self._server: Server = Server(params, frames=_JUPYTER)
+        frames = _JUPYTER if colab_module("output") is None else _COLAB
+        self._server: Server = Server(params, frames=frames)
         self._over = False
         self.log.init_app(self._server.app)
         try:

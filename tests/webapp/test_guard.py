@@ -217,7 +217,9 @@ def test_headers_of_safety_on_every_answer(path: str) -> None:
     answer = client_of(frames=("http://localhost:*",)).get(path)
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy and "unsafe" not in policy and "object-src 'none'" in policy
-    assert policy.endswith("https://*.googleusercontent.com http://localhost:*")
+    assert policy.endswith("frame-ancestors 'self' http://localhost:*")
+    usual = client_of().get(path).headers["Content-Security-Policy"]
+    assert usual.endswith("frame-ancestors 'self'")  # neither Colab's: anybody can write pages there
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Referrer-Policy"] == "no-referrer"
     assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
