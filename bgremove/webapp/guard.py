@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import secrets
 import threading
 import time
@@ -182,7 +183,7 @@ class Guard:
         seconds = self._wrong.wait(address, take=0)
         if seconds:
             raise Busy(f"too many wrong tokens; try again in {max(1, round(seconds))} s", seconds)
-        if not hmac.compare_digest(token.encode(), self.token.encode()):
+        if not hmac.compare_digest(token.encode(errors="surrogatepass"), self.token.encode()):
             self._wrong.wait(address)
             raise NotAllowedIn(
                 "the token is wrong; take the link that was printed when this server started",
@@ -214,10 +215,23 @@ class Guard:
 
 
 def client_address() -> str:
-    """Where the request at hand comes from; what a tunnel or a proxy on this machine says counts."""
-    address = request.remote_addr or ""
+    """Where the request at hand comes from; what a tunnel or a proxy on this machine says counts.
+
+    Of an IPv6 address the network's part, since whoever has one has 2**64.
+    """
+    address = _network(request.remote_addr or "")
     said = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-    return said[:64] if said and is_loopback(address) else address
+    return _network(said[:64]) if said and is_loopback(address) else address
+
+
+def _network(address: str) -> str:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address) or found.is_loopback:
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.ip_network((int(found), 64), strict=False))
 
 
 def _open() -> bool:

@@ -100,7 +100,17 @@ def test_cookie_is_secure_where_the_request_was(guarded: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"null", b"[]", b'{"token": 1}', b'{"token": null}', b"{", b'{"token": "\xff"}']
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'{"token": 1}',
+        b'{"token": null}',
+        b"{",
+        b'{"token": "\xff"}',
+        b'{"token": "\\ud800"}',
+    ],
 )
 def test_broken_logins(guarded: FlaskClient, body: bytes) -> None:
     answer = guarded.post("/page/login", data=body, content_type="application/json")
@@ -255,6 +265,29 @@ def test_buckets_do_not_grow_for_ever() -> None:
     for number in range(10_500):
         buckets.wait(str(number))
     assert len(buckets._left) == 10_000
+
+
+def test_an_ipv6_network_is_one_visitor() -> None:
+    client = client_of(rate=1)
+
+    def status(address: str, said: str = "") -> int:
+        headers = {"X-Forwarded-For": said} if said else {}
+        return client.post(
+            "/test/anything", headers=headers, environ_overrides={"REMOTE_ADDR": address}
+        ).status_code
+
+    assert [status("2001:db8:0:1::1"), status("2001:db8:0:1:f::2"), status("2001:db8:0:2::1")] == [
+        200,
+        429,
+        200,
+    ]
+    assert [status("::1", said) for said in ("2001:db8:1::1", "2001:db8:1::2", "nonsense")] == [200, 429, 200]
+    assert [status("::ffff:203.0.113.1"), status("203.0.113.1"), status("::ffff:203.0.113.2")] == [
+        200,
+        429,
+        200,
+    ]
+    assert [status("::ffff:127.0.0.1", said) for said in ("203.0.113.3", "203.0.113.4")] == [200, 200]
 
 
 def test_only_this_machine_is_believed(app: Flask) -> None:
