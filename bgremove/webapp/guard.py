@@ -18,9 +18,12 @@ from bgremove.webapp.config import ServeParams, is_loopback
 from bgremove.webapp.errors import Busy, NotAllowedIn, Refused
 
 COOKIE = "bgremove"
+REFUSED = "bgremove.refused"
+"""In a request's environment, the fault for which the server does not take its body."""
 
 _WRONG_TOKENS = 10  # a minute and address
 _ADDRESSES = 10_000  # remembered
+_STRANGERS_BYTES = 65_536
 
 _POLICY = (
     "default-src 'self'",
@@ -104,9 +107,22 @@ class Guard:
         """Let the request at hand pass.
 
         Raises:
+            Refused, NotAllowedIn, Busy: as :meth:`check_door`, and if it asks for too many pictures.
+            Fault: for which the server did not take its body.
+        """
+        if REFUSED in request.environ:
+            raise request.environ[REFUSED]
+        self.check_door()
+        if request.method == "POST" and _counts():
+            self.count()
+
+    def check_door(self) -> None:
+        """Whether the sender of the request at hand may come in; its body is not needed.
+
+        Raises:
             Refused: if it comes from another site, or by a name that is not this server's.
             NotAllowedIn: if it shows no token, or a wrong one.
-            Busy: if it showed too many wrong ones, or asks for too many pictures.
+            Busy: if it showed too many wrong ones.
         """
         if not self.token:
             self._check_host()
@@ -121,8 +137,10 @@ class Guard:
                 )
             if how == "cookie":
                 self._check_site()
-        if request.method == "POST" and _counts():
-            self.count()
+
+    def most_bytes(self) -> int:
+        """How large the body of the request at hand may be: strangers may show a token, and no more."""
+        return _STRANGERS_BYTES if self.token and _open() else self.params.body_bytes
 
     def allowed(self) -> bool:
         """Whether the request at hand showed the token, or needs none."""

@@ -6,22 +6,28 @@ import contextlib
 import ctypes
 import errno
 import functools
-import json
 import logging
 import socket
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from waitress import create_server
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.utilities import RequestEntityTooLarge
+from werkzeug.test import create_environ
+from werkzeug.wrappers import Response
 
 from bgremove.errors import OptionError
 from bgremove.webapp import Parts, ServeParams, create_app
+from bgremove.webapp.errors import Fault, TooLarge, TooSlow
+from bgremove.webapp.guard import REFUSED
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 _MORE_THREADS = 8  # for what needs no turn, while all who work and wait have one
 _CONNECTIONS = 100
@@ -29,6 +35,8 @@ _MEMORY_BODY = 2 << 20  # bytes of a body kept in memory; more goes to a file wi
 _BODIES = 8  # of the largest size, at most on their way at once
 _DRAIN_SECONDS = 10
 _STALLED_SECONDS = 60  # a client may take nothing of its answer
+_HEADER_SECONDS = 30  # for a request without its body
+_SLOWEST = 10_000  # bytes a second of a body
 _M_ARENA_MAX = -8  # of glibc's mallopt
 
 
@@ -179,32 +187,52 @@ def _few_arenas(workers: int) -> None:
 
 
 class _Refusal:
-    """An answer that waitress gives by itself (as its own errors do)."""
+    """An answer that waitress gives by itself, as its errors: the app's to a request without its body.
 
-    def __init__(self, code: int, reason: str, sentence: str) -> None:
-        self.code, self.reason, self.sentence = code, reason, sentence
+    So it has the shape and the headers of all answers, and is counted.
+    """
+
+    def __init__(self, parser: _Parser, fault: Fault) -> None:
+        self._parser, self._fault = parser, fault
 
     def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
         """Status, headers and body."""
-        body = json.dumps({"error": self.sentence}).encode()
-        headers = [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Connection", "close"),
-        ]
-        if self.code == 503:
-            headers.append(("Retry-After", "5"))
-        return f"{self.code} {self.reason}", headers, body
+        environ = {**self._parser.environ, REFUSED: self._fault}
+        response = Response.from_app(self._parser.app, environ, buffered=True)
+        return response.status, list(response.headers), response.get_data()
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Refuses a body that is too large by its header, or as soon as it is; and if too much is on its way."""
+    """Refuses a body that is too large, or whose sender may not come in, before it is there.
+
+    Also if too much is on its way at once.
+
+    Attributes:
+        began: when the first of it came, by the monotonic clock.
+    """
 
     def __init__(self, adj: Any, channel: _Channel) -> None:
         super().__init__(adj)
         self._channel = channel
+        self._most: int | None = None  # bytes of its body, once that is known
+        self.began = time.monotonic()
+
+    @property
+    def app(self) -> Flask:
+        """That the request is for."""
+        app: Flask = self._channel.server.application
+        return app
+
+    @property
+    def environ(self) -> dict[str, Any]:
+        """What the app has to know of the request, which has no body yet."""
+        headers = {f"HTTP_{name}": value for name, value in self.headers.items()}
+        return {
+            **create_environ(method=self.command.upper()),
+            **{name: value for name, value in headers.items() if name != "HTTP_CONTENT_LENGTH"},
+            "PATH_INFO": self.path,
+            "REMOTE_ADDR": self._channel.addr[0],
+        }
 
     def received(self, data: bytes) -> int:
         """Take a piece of a request; how many bytes of it were used."""
@@ -212,22 +240,46 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
         params = self._channel.params
         if isinstance(self.error, RequestEntityTooLarge):
             self._refuse(
-                _Refusal(
-                    413,
-                    "Content Too Large",
+                TooLarge(
                     f"the upload is larger than the {params.max_upload_mb:g} MB this server takes; make it "
-                    "smaller",
+                    "smaller"
                 )
             )
-        elif self.body_rcv is not None and not self.completed and self._channel.full():
-            sentence = "too many uploads are on their way at once; try again in 5 s"
-            self._refuse(_Refusal(503, "Service Unavailable", sentence))
+        elif self.error is not None or self.body_rcv is None:
+            return used
+        elif self._strange():
+            pass
+        elif max(self.content_length, self.body_bytes_received) > (self._most or 0):
+            self._refuse(TooLarge("this address takes no uploads; see /api for one that does"))
+        elif not self.completed and self._channel.full():
+            busy = TooSlow("too many uploads are on their way at once; try again in 5 s")
+            busy.headers["Retry-After"] = "5"
+            self._refuse(busy)
         else:
             return used
         return len(data)  # what is left of the body is nobody's request
 
-    def _refuse(self, refusal: _Refusal) -> None:
-        self.error, self.completed, self.expect_continue = refusal, True, False
+    def _strange(self) -> bool:
+        """Whether its sender may not come in, and is told so; asked once, before its body comes."""
+        if self._most is None:
+            guard = self.app.extensions["bgremove"].guard
+            with self.app.request_context(self.environ):
+                try:
+                    guard.check_door()
+                except Fault as fault:
+                    self._refuse(fault)
+                    return True
+                self._most = guard.most_bytes()
+        return False
+
+    @property
+    def slow(self) -> bool:
+        """Whether it comes so slowly that somebody wants to keep a place here."""
+        usual = _HEADER_SECONDS + self.body_bytes_received / _SLOWEST
+        return bool(time.monotonic() - self.began > usual)
+
+    def _refuse(self, fault: Fault) -> None:
+        self.error, self.completed, self.expect_continue = _Refusal(self, fault), True, False
         self._channel.refused = True
 
 
@@ -258,8 +310,13 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         return bool(total > _BODIES * self.params.body_bytes)
 
     def close_if_stalled(self) -> None:
-        """Close it if its client has not taken anything of its answer for long: a thread waits for that."""
-        if self.total_outbufs_len and time.time() - self.last_activity > _STALLED_SECONDS:
+        """Close it if its client has not taken anything of its answer for long: a thread waits for that.
+
+        Also if a request is all too slow to come: connections are few.
+        """
+        stalled = self.total_outbufs_len and time.time() - self.last_activity > _STALLED_SECONDS
+        request = self.request
+        if stalled or (request is not None and request.slow):
             self.handle_close()
 
     def readable(self) -> bool:

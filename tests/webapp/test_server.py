@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from flask import Response
+from flask import Response, request
 
 from bgremove.errors import OptionError
 from bgremove.webapp import ServeParams
@@ -324,3 +324,80 @@ def _until(condition: Callable[[], bool], seconds: float = 8) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+# Before the app ----------------------------------------------------------------------------------
+
+
+HUGE = "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000000\r\n\r\n"
+
+
+def test_refusals_before_the_app_are_as_the_apps_own(serve: Serve) -> None:
+    server = serve(max_upload_mb=1)
+    seen: list[tuple[str, int]] = []
+
+    @server.app.after_request
+    def note(response: Response) -> Response:  # as the notebook's table does
+        seen.append((request.path, response.status_code))
+        return response
+
+    page, removebg = (
+        talk(server, HUGE.format(path).encode()) for path in ("/page/pictures", "/v1.0/removebg")
+    )
+    for answer in (page, removebg):
+        for header in (
+            b"Content-Security-Policy: ",
+            b"X-Content-Type-Options: nosniff",
+            b"Connection: close",
+        ):
+            assert answer.count(b"\r\n" + header) == 1, header
+    assert page.startswith(b"HTTP/1.1 413 ")
+    assert removebg.startswith(b"HTTP/1.1 400 ")
+    [error] = json.loads(removebg.partition(b"\r\n\r\n")[2])["errors"]
+    assert error["code"] == "file_too_large" and "larger than the 1 MB" in error["detail"]
+    assert seen == [("/page/pictures", 413), ("/v1.0/removebg", 400)]
+    metrics = requests.get(f"{server.url}metrics", timeout=10).text
+    assert 'bgremove_requests_total{method="POST",route="/v1.0/removebg",status="400"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("token", ["", "X-Api-Key: nothing\r\n", "Cookie: bgremove=nothing\r\n"])
+def test_strangers_send_no_bodies(serve: Serve, token: str) -> None:
+    server = serve(token="open-sesame-1234")
+    head = f"POST /api/remove HTTP/1.1\r\nHost: localhost\r\n{token}Content-Length: 20000000\r\n\r\n"
+    assert talk(server, head.encode()).startswith(b"HTTP/1.1 401 ")  # before any of it came
+    for path in ("/page/login", "/"):
+        method = "POST" if path == "/page/login" else "GET"
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
+        assert talk(server, f"{head}Content-Length: 20000000\r\n\r\n".encode()).startswith(b"HTTP/1.1 413 ")
+        pieces = [b"4000\r\n" + bytes(0x4000) + b"\r\n"] * 20
+        answer = talk(server, f"{head}Transfer-Encoding: chunked\r\n\r\n".encode(), pieces)
+        assert answer.startswith(b"HTTP/1.1 413 "), answer[:200]
+    login = requests.post(f"{server.url}page/login", json={"token": "open-sesame-1234"}, timeout=10)
+    assert login.status_code == 204
+    data = {"X-Api-Key": "open-sesame-1234", "Content-Type": "image/jpeg"}
+    sent = requests.post(f"{server.url}api/remove", data=photo_bytes(), headers=data, timeout=30)
+    assert sent.status_code == 200
+
+
+@pytest.mark.parametrize("host", [b"\xff", b"a@b", b"[::", b"", b"x" * 5000, b"a b", b"localhost:99999999"])
+def test_strange_hosts_before_a_body(serve: Serve, host: bytes) -> None:
+    head = b"POST /api/remove HTTP/1.1\r\nHost: " + host + b"\r\nContent-Length: 100000\r\n\r\n"
+    assert re.match(rb"HTTP/1\.1 40[03] ", talk(serve(), head, seconds=3))
+
+
+def test_requests_that_drip_in_keep_no_connection(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bgremove.webapp.server._HEADER_SECONDS", 0.5)
+    server = serve()
+    for begun in (
+        b"GET / HTTP/1.1\r\nX: y",
+        b"POST /page/pictures HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as line:
+            line.sendall(begun)
+            began = time.monotonic()
+            with pytest.raises(OSError):
+                while time.monotonic() - began < 8:
+                    line.sendall(b"y")
+                    time.sleep(0.1)
+            assert time.monotonic() - began < 5
+    assert requests.get(server.url, timeout=10).status_code == 200
