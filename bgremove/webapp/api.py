@@ -26,6 +26,7 @@ from bgremove.webapp.service import Service, shown_model
 blueprint = Blueprint("api", __name__)
 
 _BOOL = TypeAdapter(bool)
+_SETTINGS_TEXT = 100_000  # letters
 
 
 class WrongKind(Fault):
@@ -194,7 +195,7 @@ def _settings_field(text: str) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        values = json.loads(text)
+        values = json.loads(text) if len(text) <= _SETTINGS_TEXT else None
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):

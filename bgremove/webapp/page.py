@@ -38,6 +38,7 @@ from bgremove.webapp.store import Kept, Revision, Visitor
 blueprint = Blueprint("page", __name__)
 
 _JSON_BYTES = 4_000_000
+_FIELDS = 1000  # of a form, as of a multipart one
 _ZIP_MOST = 1000
 _ZIP_TRIES = 30  # a second apart, for each picture
 
@@ -53,6 +54,13 @@ class Request(flask.Request):
         content_length: int | None = None,
     ) -> Any:
         return io.BytesIO()
+
+    def _load_form_data(self) -> None:
+        """Refuses very many fields in the style of an address: each takes a hundred times its bytes."""
+        kind = "application/x-www-form-urlencoded"
+        if "form" not in self.__dict__ and self.mimetype == kind and self.get_data().count(b"&") > _FIELDS:
+            raise WrongRequest(f"a form may have at most {_FIELDS} fields here")
+        super()._load_form_data()
 
 
 @blueprint.get("/")

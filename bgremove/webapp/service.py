@@ -34,6 +34,7 @@ T = TypeVar("T")
 _KEPT_MB = 500.0  # of networks besides the served one
 _KEPT_WAYS = 16  # to use one network: they share it
 _LARGEST_INPUT = 640  # a network's memory grows with the square of it
+_LONGEST_TEXT = 10_000  # letters: names of many classes, say
 _LARGEST_REACH = 30  # opening and closing take time with the square of it
 _PNG_LEVEL = 2  # a tenth larger than the usual one, in half the time
 _POLL = 0.25  # seconds
@@ -273,6 +274,9 @@ class Service:
         elif background is not None and not isinstance(background, Background):
             raise OptionError("background must be transparent, blur or a colour; upload a picture as a file")
         values.setdefault("png_level", _PNG_LEVEL)
+        for one, value in values.items():
+            if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+                raise OptionError(f"{one[:60]} must be at most {_LONGEST_TEXT} letters; got {len(value)}")
         for taken in ("self", "cls"):  # what Python would take for its own
             if taken in values:
                 raise OptionError(f"unknown setting {taken!r}")

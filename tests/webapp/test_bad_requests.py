@@ -8,6 +8,7 @@ import random
 import socket
 import struct
 import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -272,6 +273,40 @@ def test_headers_made_to_do_harm_come_to_nothing(client: FlaskClient, photo: byt
 def test_json_in_json_goes_no_deeper(client: FlaskClient) -> None:
     deep = json.dumps({"image_file_b64": "AAAA", "size": "[" * 1000})
     assert client.post("/v1.0/removebg", data=deep, content_type="application/json").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "body"),
+    [
+        ("/v1.0/removebg", "application/x-www-form-urlencoded", b"a=1&" * 400_000),
+        ("/page/pictures", "application/x-www-form-urlencoded", b"a=1&" * 400_000),
+        ("/v1.0/removebg", "application/json", b'{"x":[' + b"[]," * 500_000 + b"1]}"),
+    ],
+)
+def test_very_many_values_take_no_memory(client: FlaskClient, address: str, kind: str, body: bytes) -> None:
+    visitor = client.post("/page/visitors").get_json()["visitor"]
+    tracemalloc.start()
+    try:
+        response = client.post(address, data=body, content_type=kind, headers={"X-Visitor": visitor})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert response.status_code == 400
+    found = response.get_json()
+    sentence = found["error"] if "error" in found else found["errors"][0]["detail"]
+    assert "at most 1000 fields" in sentence or "no JSON" in sentence
+    assert peak < 5 * len(body)
+
+
+def test_long_texts_are_refused(client: FlaskClient, photo: bytes) -> None:
+    for fields in (
+        {"classes": "a," * 10_000, "model": "mask_rcnn_R_50_FPN_3x"},
+        {"settings": '{"edges": "' + "x" * 200_000 + '"}'},
+    ):
+        data = {"file": (io.BytesIO(photo), "a.png"), **fields}
+        response = client.post("/api/remove", data=data)
+        assert response.status_code == 400
+        assert len(response.get_json()["error"]) < 200
 
 
 def test_after_all_of_this_the_server_goes_on(client: FlaskClient, server: Server, photo: bytes) -> None:
