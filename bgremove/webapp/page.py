@@ -7,6 +7,7 @@ import functools
 import io
 import os
 import re
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ blueprint = Blueprint("page", __name__)
 _JSON_BYTES = 4_000_000
 _FIELDS = 1000  # of a form, as of a multipart one
 _ZIP_MOST = 1000
+_ZIPS = threading.BoundedSemaphore(4)  # on their way at once
 _ZIP_TRIES = 30  # a second apart, for each picture
 
 
@@ -165,7 +167,7 @@ def cut(id: str) -> Response:
     settings = service.settings(_text(body, "model"), preset=_text(body, "preset"), **values)
     with kept.in_work() as ticket:
         revision = service.run(lambda: keep_cut(kept, service, settings), ticket)
-    parts().store.fit(visitor)
+    parts().store.fit(visitor, kept)
     parts().metrics.picture(settings.model, empty=revision.box is None)
     return jsonify(_shown(kept, revision))
 
@@ -178,7 +180,7 @@ def refine(id: str) -> Response:
     number, strokes = _number(body), parse_edits(body.get("edits"))
     with kept.in_work() as ticket:
         revision = service.run(lambda: keep_refined(kept, service, number, strokes), ticket)
-    parts().store.fit(visitor)
+    parts().store.fit(visitor, kept)
     return jsonify(_shown(kept, revision))
 
 
@@ -249,9 +251,20 @@ def zipped() -> Response:
     if not isinstance(items, list) or not 1 <= len(items) <= _ZIP_MOST:
         raise WrongRequest(f"items must be a list of 1 to {_ZIP_MOST} pictures")
     todo = [_zip_item(visitor, one) for one in items]
+    if len({kept.id for kept, *_ in todo}) < len(todo):
+        raise WrongRequest("items must have each picture once")
     background = visitor.background
     settings = service.run(lambda: result_settings(service, body, background))
-    response = Response(_zip(service, todo, settings), mimetype="application/zip")
+    if not _ZIPS.acquire(blocking=False):  # each holds one of the server's threads, as long as it is read
+        raise Busy("other zips are on their way just now; try again in 5 s", 5)
+    held = [_ZIPS]
+
+    def release() -> None:
+        while held:
+            held.pop().release()
+
+    response = Response(_read_out(_zip(service, todo, settings), release), mimetype="application/zip")
+    response.call_on_close(release)
     response.headers.set("Content-Disposition", "attachment", filename="cutouts.zip")
     return response
 
@@ -284,6 +297,13 @@ def _zip(service: Service, todo: list[Todo], settings: Settings) -> Iterator[byt
         if failed:
             archive.writestr("not made.txt", "\n".join(failed) + "\n")
     yield sent.taken()
+
+
+def _read_out(pieces: Iterator[bytes], then: Callable[[], None]) -> Iterator[bytes]:
+    try:
+        yield from pieces
+    finally:
+        then()
 
 
 def _patiently(service: Service, work: Callable[[], File]) -> File:

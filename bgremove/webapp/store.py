@@ -143,6 +143,12 @@ class Kept:
             raise NotFound(f"version {number} of this picture is not kept any more; cut it out again")
         raise NotFound("this picture was not cut out yet")
 
+    def forget(self) -> None:
+        """Keep nothing but the file."""
+        with self._lock:
+            self.revisions.clear()
+            self.found = self.original = None
+
     def shorten(self) -> bool:
         """Forget the oldest revision but the latest; False if there is none."""
         with self._lock:
@@ -281,15 +287,25 @@ class Store:
             else:
                 del visitor.pictures[visitor.picture(id).id]
 
-    def fit(self, visitor: Visitor) -> None:
-        """After a revision was added: forget old revisions, and others' idle pictures, if it is too much."""
+    def fit(self, visitor: Visitor, latest: Kept) -> None:
+        """After a revision of `latest` was added: forget old ones, and others' idle pictures, if need be.
+
+        Raises:
+            TooLarge: if the visitor's pictures are still too much; what was kept of `latest` but its file is
+                forgotten.
+            Busy: likewise, if all visitors' are.
+        """
         with self._lock:
             most = self.params.visitor_mb * 1e6
             while visitor.nbytes > most and any([one.shorten() for one in visitor.pictures.values()]):
                 pass
-            with contextlib.suppress(Busy):
-                while self.nbytes > self.params.store_mb * 1e6:
-                    self._forget_idle(keep=visitor)
+            try:
+                self._check_room(visitor, 0)
+            except (TooLarge, Busy) as error:
+                latest.forget()
+                if isinstance(error, TooLarge):  # else it is asked for again
+                    latest.error = str(error)
+                raise
 
     def sweep(self) -> None:
         """Forget the visitors who were not seen for long, but those whose pictures are in work."""

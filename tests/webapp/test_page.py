@@ -390,6 +390,22 @@ def test_a_zip_of_all(page: Page, cat: bytes, cat_id: str) -> None:
         assert page.call("POST", "zip", json={"items": one}).status_code in (400, 404)
 
 
+def test_a_zip_has_a_picture_once(page: Page, cat_id: str) -> None:
+    answer = page.call("POST", "zip", json={"items": [{"id": cat_id}] * 2})
+    assert answer.status_code == 400 and "each picture once" in answer.get_json()["error"]
+
+
+def test_slow_readers_of_zips_leave_threads_to_others(page: Page, cat_id: str) -> None:
+    items = {"items": [{"id": cat_id}]}
+    open_ones = [page.call("POST", "zip", json=items, buffered=False) for _ in range(4)]
+    refused = page.call("POST", "zip", json=items)
+    assert refused.status_code == 429 and refused.headers["Retry-After"] == "5"
+    for one in open_ones:
+        assert one.status_code == 200
+        one.close()
+    assert page.call("POST", "zip", json=items).data
+
+
 def test_what_fails_in_a_zip_is_named_in_it(page: Page, cat: bytes, cat_id: str) -> None:
     answer = page.call("POST", "zip", json={"items": [{"id": cat_id}], "format": "jpeg"})
     with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:

@@ -146,9 +146,38 @@ def test_old_revisions_go_first_when_it_is_too_much() -> None:
         store.add(visitor, picture)
         for _ in range(5):
             picture.keep(revision(picture.number(), 150_000))
-    store.fit(visitor)
+    store.fit(visitor, pictures[1])
     assert visitor.nbytes < 1e6
     assert all(picture.revision().number == 5 for picture in pictures)
+
+
+def test_what_does_not_fit_is_not_kept() -> None:
+    """Else small files with large mattes would take any amount of memory."""
+    store = Store(ServeParams(visitor_mb=1))
+    visitor = store.new_visitor()
+    pictures = [kept() for _ in range(3)]
+    for picture in pictures[:2]:
+        store.add(visitor, picture)
+        picture.keep(revision(picture.number(), 400_000))
+        store.fit(visitor, picture)
+    store.add(visitor, pictures[2])
+    pictures[2].keep(revision(1, 400_000))
+    with pytest.raises(TooLarge, match="all that is kept for one visitor; clear some"):
+        store.fit(visitor, pictures[2])
+    assert [len(one.revisions) for one in pictures] == [1, 1, 0]
+    assert visitor.nbytes < 1e6 and "clear some" in pictures[2].error
+
+
+def test_what_does_not_fit_beside_others_comes_again() -> None:
+    store = Store(ServeParams(visitor_mb=1, store_mb=1))
+    pictures = [kept(), kept()]
+    for picture in pictures:
+        visitor = store.new_visitor()
+        store.add(visitor, picture)
+        picture.keep(revision(1, 600_000))
+    with pytest.raises(Busy, match="try again in a minute"):
+        store.fit(visitor, pictures[1])
+    assert [len(one.revisions) for one in pictures] == [1, 0] and pictures[1].error == ""
 
 
 def test_state_of_work_that_fails() -> None:
@@ -190,7 +219,7 @@ def test_many_at_once() -> None:
                 store.add(visitor, picture)
                 with picture.in_work():
                     picture.keep(revision(picture.number(), 2000))
-                store.fit(visitor)
+                store.fit(visitor, picture)
                 store.remove(visitor, picture.id)
         except Exception as error:
             errors.append(error)
