@@ -5,6 +5,7 @@ These are the words of the remove.bg API: ``roi``, ``crop_margin``, ``scale`` an
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, cast
@@ -126,12 +127,16 @@ def within(frame_part: Subject, box: Box, height: int, width: int) -> Subject:
     return _on_canvas(frame_part, height, width, box.top, box.left)
 
 
-def crop(subject: Subject, margins: list[Length]) -> Subject:
+def crop(subject: Subject, margins: list[Length], *, most: float = math.inf) -> Subject:
     """A subject with nothing around it but margins, which may reach beyond the picture.
 
     Args:
         margins: for all sides, or top/bottom and left/right, or top, right, bottom and left; relative ones
             are of the subject's height or width.
+        most: megapixels that the result may have.
+
+    Raises:
+        OptionError: if it would have more.
     """
     box = subject.box
     if box is None:
@@ -141,11 +146,17 @@ def crop(subject: Subject, margins: list[Length]) -> Subject:
     sizes = [
         round(one.of(side)) for one, side in zip((top, right, bottom, left), (rows, columns) * 2, strict=True)
     ]
+    height, width = rows + sizes[0] + sizes[2], columns + sizes[1] + sizes[3]
+    if height * width > most * 1e6:
+        raise OptionError(
+            f"with these margins the result would have {height * width / 1e6:.1f} megapixels, more than "
+            f"{most:g}; make them smaller"
+        )
     part = Subject(
         subject.colours[box.top : box.bottom, box.left : box.right],
         subject.alpha[box.top : box.bottom, box.left : box.right],
     )
-    return _on_canvas(part, rows + sizes[0] + sizes[2], columns + sizes[1] + sizes[3], sizes[0], sizes[3])
+    return _on_canvas(part, height, width, sizes[0], sizes[3])
 
 
 def check_margins(margins: list[Length]) -> None:

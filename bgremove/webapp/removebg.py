@@ -410,7 +410,8 @@ def _made(service: Service, order: Order) -> Made:
     colours = np.where(found.alpha[..., None] > 0, found.foreground, found.image)
     subject = placing.within(Subject(colours, found.alpha), box, height, width)
     if order.params.crop:
-        subject = placing.crop(subject, order.margins)
+        most = service.params.max_megapixels
+        subject = _parsed("crop_margin", lambda: placing.crop(subject, order.margins, most=most))
     subject = placing.place(subject, order.scale, order.position)
     if subject.box is None:
         return Made(settings.model, note=found.note)

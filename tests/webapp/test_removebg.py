@@ -129,6 +129,17 @@ def test_outside_of_the_region_all_is_background(client: FlaskClient, photo: byt
     np.testing.assert_array_equal(pixels[20:150, 20:210], bgremove.remove(part))
 
 
+def test_margins_make_no_picture_larger_than_the_server_takes(photo: bytes) -> None:
+    """50 % on each side of a large subject is four times its pixels."""
+    client = create_app(ServeParams(workers=1, rate=0, max_megapixels=0.07)).test_client()
+    fields = {"size": "full", "crop": "true"}
+    assert send(client, photo, **fields).status_code == 200
+    wide = send(client, photo, **fields, crop_margin="500px 0")
+    assert wide.status_code == 400
+    [error] = wide.get_json()["errors"]
+    assert error["code"] == "invalid_crop_margin" and "more than 0.07; make them smaller" in error["detail"]
+
+
 def test_crop_leaves_the_subject_and_margins(client: FlaskClient, photo: bytes, cutout: Pixels) -> None:
     box = box_of(cutout)
     subject = cutout[box.top : box.bottom, box.left : box.right]
