@@ -187,51 +187,64 @@ def guided_filter(
         He, Sun and Tang, "Guided Image Filtering", PAMI 2013.
         He and Sun, "Fast Guided Filter", arXiv 1505.00996, 2015.
     """
+    coefficients, colours = _coefficients(guide, values, radius, epsilon, subsample)
+    return _evaluate(coefficients.reshape(-1, 4), colours.reshape(-1, 3)).reshape(values.shape)
+
+
+def _evaluate(coefficients: Floats, colours: Floats) -> Floats:
+    """``a . I + b`` for (n, 4) coefficients and (n, 3) colours."""
+    result: Floats = np.einsum("nc,nc->n", coefficients[:, :3], colours)
+    result += coefficients[:, 3]
+    return result
+
+
+def _coefficients(
+    guide: Image, values: Alpha, radius: int, epsilon: float, subsample: int
+) -> tuple[Floats, Floats]:
+    """The filter's coefficients (H, W, 4) for each pixel, and the colours (H, W, 3) that they are for."""
     height, width = values.shape
     subsample = max(1, min(subsample, height, width))
     size = (max(1, width // subsample), max(1, height // subsample))
     # Around 0 rather than 1/2: variances are differences of squares, and float32 has seven digits.
-    colours = guide.astype(np.float32) * np.float32(1 / 255) - np.float32(0.5)
+    colours = guide.astype(np.float32)
+    colours -= np.float32(127.5)
     small, target = colours, values
     if subsample > 1:
         small = cast(Floats, cv2.resize(colours, size, interpolation=cv2.INTER_AREA))
         target = cast(Floats, cv2.resize(values, size, interpolation=cv2.INTER_AREA))
     reach = max(1, round(radius / subsample))
-    coefficients = _box(_regress(small, target, reach, epsilon), reach)
+    coefficients = _box(_regress(small, target, reach, 255**2 * epsilon), reach)
     if subsample > 1:
         coefficients = cast(Floats, cv2.resize(coefficients, (width, height), interpolation=cv2.INTER_LINEAR))
-    return cast(Alpha, np.einsum("hwc,hwc->hw", coefficients[..., :3], colours) + coefficients[..., 3])
+    return coefficients, colours
 
 
 def _regress(colours: Floats, target: Floats, radius: int, epsilon: float) -> Floats:
     """Per pixel, the coefficients (a_r, a_g, a_b, b) of its own window: (h, w, 4)."""
     red, green, blue = cv2.split(colours)
-    products = cv2.merge(
-        [red * red, red * green, red * blue, green * green, green * blue, blue * blue]
-        + [red * target, green * target, blue * target, target]
+    products = [red * red, red * green, red * blue, green * green, green * blue, blue * blue]
+    products += [red * target, green * target, blue * target, target]
+    means = (
+        [cv2.split(_box(colours, radius))]
+        + [  # OpenCV's filters take four at a time
+            cv2.split(_box(cast(Floats, cv2.merge(products[start : start + 4])), radius))
+            for start in (0, 4, 8)
+        ]
     )
-    mean = _box(colours, radius)
-    expected = _box_many(products, radius)
-    mean_target = expected[..., 9]
-    rr, rg, rb, gg, gb, bb = (
-        expected[..., index] - mean[..., i] * mean[..., j]
-        for index, (i, j) in enumerate([(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)])
-    )
-    cr, cg, cb = (expected[..., 6 + i] - mean[..., i] * mean_target for i in range(3))
-    rr, gg, bb = rr + epsilon, gg + epsilon, bb + epsilon
+    (red, green, blue), rr, rg, rb, gg, gb, bb, cr, cg, cb, mean = means[0], *means[1], *means[2], *means[3]
+    ridge = np.float32(epsilon)
+    rr, gg, bb = rr - red * red + ridge, gg - green * green + ridge, bb - blue * blue + ridge
+    rg, rb, gb = rg - red * green, rb - red * blue, gb - green * blue
+    cr, cg, cb = cr - red * mean, cg - green * mean, cb - blue * mean
     # Solve the symmetric 3x3 system by its adjugate: no loop, no LAPACK call per pixel.
     i11, i12, i13 = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
     i22, i23, i33 = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
-    determinant = rr * i11 + rg * i12 + rb * i13
-    a = (
-        np.stack(
-            [i11 * cr + i12 * cg + i13 * cb, i12 * cr + i22 * cg + i23 * cb, i13 * cr + i23 * cg + i33 * cb],
-            axis=2,
-        )
-        / np.maximum(determinant, 1e-30)[..., None]
-    )
-    b = mean_target - np.einsum("hwc,hwc->hw", a, mean)
-    return np.dstack([a, b]).astype(np.float32, copy=False)
+    scale = 1 / np.maximum(rr * i11 + rg * i12 + rb * i13, np.float32(1e-30))
+    a_red = (i11 * cr + i12 * cg + i13 * cb) * scale
+    a_green = (i12 * cr + i22 * cg + i23 * cb) * scale
+    a_blue = (i13 * cr + i23 * cg + i33 * cb) * scale
+    b = mean - (a_red * red + a_green * green + a_blue * blue)
+    return cast(Floats, cv2.merge([a_red, a_green, a_blue, b]))
 
 
 def _guided_band(image: Image, alpha: Alpha, unknown: Mask, radius: int, epsilon: float) -> Alpha:
@@ -240,12 +253,14 @@ def _guided_band(image: Image, alpha: Alpha, unknown: Mask, radius: int, epsilon
     found: list[tuple[Tile, Floats]] = []
 
     def work(tile: Tile) -> None:
-        filtered = guided_filter(image[tile.outer], alpha[tile.outer], radius, epsilon, subsample=subsample)[
-            tile.within
-        ]
-        found.append((tile, np.clip(filtered[unknown[tile.inner]], 0, 1)))
+        coefficients, colours = _coefficients(
+            image[tile.outer], alpha[tile.outer], radius, epsilon, subsample
+        )
+        where = unknown[tile.inner]
+        values = _evaluate(coefficients[tile.within][where], colours[tile.within][where])
+        found.append((tile, np.clip(values, 0, 1, out=values)))
 
-    each_tile(work, unknown, margin=2 * radius + subsample)
+    each_tile(work, unknown, size=256, margin=2 * radius + subsample)
     for tile, values in found:  # only now, since every tile looks at its neighbours' old values
         alpha[tile.inner][unknown[tile.inner]] = values
     return alpha
@@ -254,14 +269,6 @@ def _guided_band(image: Image, alpha: Alpha, unknown: Mask, radius: int, epsilon
 def _box(values: Floats, radius: int) -> Floats:
     side = 2 * radius + 1
     return cast(Floats, cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT))
-
-
-def _box_many(values: Floats, radius: int) -> Floats:
-    """:func:`_box` for any number of channels (OpenCV's filters take four at a time in places)."""
-    channels = values.shape[2]
-    parts = [np.ascontiguousarray(values[..., i : i + 4]) for i in range(0, channels, 4)]
-    blurred = [_box(part, radius) for part in parts]
-    return np.concatenate([part if part.ndim == 3 else part[..., None] for part in blurred], axis=2)
 
 
 def _disc(radius: int) -> npt.NDArray[np.uint8]:
