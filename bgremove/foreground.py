@@ -134,10 +134,11 @@ def _shrunk(array: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
 
 def _ratios(subject: Floats, background: Floats, matte: Alpha, radius: int) -> tuple[Floats, Floats]:
     """Means of both colours around each pixel, from colours times how much of each is there."""
-    side = 2 * radius + 1
+    height, width = matte.shape  # a wider window sees nothing new, but takes its time row by row
+    sides = (2 * min(radius, width) + 1, 2 * min(radius, height) + 1)
 
     def blur(values: Floats) -> Floats:
-        return cast(Floats, cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT))
+        return cast(Floats, cv2.blur(values, sides, borderType=cv2.BORDER_REFLECT))
 
     share = cv2.merge([blur(np.ascontiguousarray(matte))] * 3)
     front, back = blur(subject), blur(background)

@@ -267,8 +267,9 @@ def _guided_band(image: Image, alpha: Alpha, unknown: Mask, radius: int, epsilon
 
 
 def _box(values: Floats, radius: int) -> Floats:
-    side = 2 * radius + 1
-    return cast(Floats, cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT))
+    height, width = values.shape[:2]  # a wider window sees nothing new, but takes its time row by row
+    sides = (2 * min(radius, width) + 1, 2 * min(radius, height) + 1)
+    return cast(Floats, cv2.blur(values, sides, borderType=cv2.BORDER_REFLECT))
 
 
 def _disc(radius: int) -> npt.NDArray[np.uint8]:

@@ -944,7 +944,7 @@ def test_the_first_of_many_is_read_at_once(kind: str) -> None:
     began = time.perf_counter()
     with open_picture(data, first_only=True) as picture:
         assert next(iter(picture)).image.shape == (8, 8, 3)
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - began < 1
     assert picture.frames == (2 if kind == "GIF" else 1)
     assert picture.notes == (("the picture has several pages; only the first is used",) * (kind == "TIFF"))
     with open_picture(file_of(small[0], kind), first_only=True) as picture:

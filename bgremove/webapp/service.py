@@ -35,6 +35,7 @@ _KEPT_MB = 500.0  # of networks besides the served one
 _KEPT_WAYS = 16  # to use one network: they share it
 _LARGEST_INPUT = 640  # a network's memory grows with the square of it
 _LONGEST_TEXT = 10_000  # letters: names of many classes, say
+_LONGEST_SIDE = 65_500  # as a JPEG's: what is longer is no photo
 _LARGEST_REACH = 30  # opening and closing take time with the square of it
 _PNG_LEVEL = 2  # a tenth larger than the usual one, in half the time
 _POLL = 0.25  # seconds
@@ -323,6 +324,13 @@ class Service:
             if limited:
                 raise TooLarge(f"{sentence}; make it smaller") from None
             raise
+        if max(picture.size) > _LONGEST_SIDE:
+            height, width = picture.size
+            picture.__exit__()
+            raise TooLarge(
+                f"{name} has {width} x {height} pixels, and sides of at most {_LONGEST_SIDE} are taken here; "
+                "cut it into parts"
+            )
         if picture.frames > 1:
             note = f"{name} is an animation; only its first picture is used"
             picture = dataclasses.replace(picture, notes=(*picture.notes, note))
