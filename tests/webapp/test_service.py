@@ -41,7 +41,8 @@ def test_load_says_what_is_ready() -> None:
     assert service.loaded
 
 
-def test_a_file_of_many_pages_is_looked_at_at_once(service: Service) -> None:
+def test_a_file_of_many_pages_is_looked_at_at_once() -> None:
+    service = Service(ServeParams())
     data = endless_tiff(30_000)  # 7 s to count; a file of 25 MB, many minutes
     began = time.perf_counter()
     picture = service.look(data, name="a.tif")
