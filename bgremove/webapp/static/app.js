@@ -13,6 +13,7 @@ const THEMES = { "": ["auto", "as the system"], light: ["light", "light"], dark:
 
 /** Begin, when the page's document is there. The token is only kept here where cookies do not stick. */
 export async function start(token = "") {
+	if (location.hash.startsWith("#token=")) history.replaceState(null, "", location.pathname + location.search); // let in already
 	const api = new Api(token);
 	themes();
 	let config;

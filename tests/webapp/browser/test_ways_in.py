@@ -77,6 +77,10 @@ def test_the_link_lets_in_and_the_token_goes_from_the_address(
     done(page)
     page.reload()  # now the cookie lets in
     done(page)
+    page.goto("about:blank")
+    page.goto(private.link)  # and the link again
+    done(page)
+    assert TOKEN not in page.url
     [cookie] = page.context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
 
