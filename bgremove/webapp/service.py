@@ -27,6 +27,7 @@ from bgremove.removers.onnx import OnnxParams, OnnxRemover, Planes, sharing_core
 from bgremove.segments import SelectParams
 from bgremove.threads import OutOfTime, until
 from bgremove.webapp.config import ServeParams
+from bgremove.webapp.downloading import Downloads
 from bgremove.webapp.errors import Busy, Refused, TooLarge, TooSlow
 
 T = TypeVar("T")
@@ -150,6 +151,7 @@ class Service:
         self._lookers = ThreadPoolExecutor(2, "bgremove-look")
         self._here = threading.local()
         self._removers = Removers(params.model)
+        self._downloads = Downloads()
 
     @property
     def waiting(self) -> int:
@@ -364,7 +366,14 @@ class Service:
             return next(iter(picture)), picture
 
     def remover(self, settings: Settings) -> Remover:
-        """The remover of `settings`, built if need be."""
+        """The remover of `settings`, built if need be.
+
+        Raises:
+            Busy: while its file is downloaded.
+            BGRemoveError: as :func:`bgremove.create_remover`.
+        """
+        if full_name(settings.model) != full_name(self.params.model):  # that one is here since load()
+            self._downloads.need(settings.model)
         return self._removers.get(settings)
 
     def cut(self, data: bytes, settings: Settings, *, name: str = "the picture") -> Served:

@@ -1,21 +1,29 @@
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import io
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from bgremove.errors import ImageError, OptionError, UnknownRemoverError
+from bgremove.errors import ImageError, OptionError, UnknownRemoverError, WeightsError
 from bgremove.pipeline import Settings, process
+from bgremove.registry import REMOVERS
+from bgremove.removers.base import Remover
 from bgremove.removers.onnx import OnnxRemover
 from bgremove.threads import map_on_threads
 from bgremove.webapp.config import ServeParams
 from bgremove.webapp.errors import Busy, Refused, TooLarge, TooSlow
 from bgremove.webapp.service import Line, Removers, Service, Ticket, shown_model
+from bgremove.weights import Weights
+from tests.http_server import Server as FileServer
+from tests.http_server import serving
 from tests.removers.onnx_models import conv
 from tests.test_io import endless_tiff
 from tests.webapp.conftest import photo_bytes
@@ -388,3 +396,57 @@ def test_work_on_many_tiles_gives_its_place_back(cat: bytes) -> None:
         time.sleep(0.02)
     assert service.working == 0 and 0 < len(tiles) < 1000
     assert service.cut(cat, service.settings("contour")).alpha.size
+
+
+# Models that are not here yet ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A server of this machine that has the file of ``u2netp``, which is not here yet."""
+    network = conv(tmp_path / "made.onnx", [[0.3, 0.3, 0.3]]).read_bytes()
+    monkeypatch.setenv("BGREMOVE_HOME", str(tmp_path / "home"))
+    with serving(network, "u2netp.onnx") as server:
+        digest = f"sha256:{hashlib.sha256(network).hexdigest()}"
+        row = REMOVERS["u2netp"]
+        weights = Weights(server.url, digest, 0.1, "u2netp.onnx")
+        monkeypatch.setitem(REMOVERS, "u2netp", dataclasses.replace(row, weights=weights))
+        yield server
+
+
+def until_settled(service: Service, settings: Settings, seconds: float = 20) -> Remover:
+    """The remover, asked for again and again while it is downloaded."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return service.remover(settings)
+        except Busy:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
+def test_a_model_is_downloaded_while_nobody_waits(
+    service: Service, published: FileServer, cat: bytes
+) -> None:
+    settings = service.settings("u2netp")
+    with pytest.raises(Busy, match=r"u2netp \(0 MB\) is being downloaded, once; try again in 5 s") as caught:
+        service.cut(cat, settings)
+    assert caught.value.headers == {"Retry-After": "5"}
+    assert service.working == 0, "the place is free again"
+    assert isinstance(until_settled(service, settings), OnnxRemover)
+    assert len(published.requests) == 1
+
+
+def test_a_download_that_fails_is_said_once_without_the_servers_folders(
+    service: Service, published: FileServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    published.names = ("something.onnx",)
+    settings = service.settings("u2netp")
+    with pytest.raises(
+        WeightsError, match="u2netp could not be downloaded to this server, whose log"
+    ) as caught:
+        until_settled(service, settings)
+    assert str(tmp_path) not in str(caught.value)
+    assert str(tmp_path) in caplog.text
+    published.names = ("u2netp.onnx",)
+    assert isinstance(until_settled(service, settings), OnnxRemover)

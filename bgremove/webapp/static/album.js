@@ -395,11 +395,12 @@ export class Album extends EventTarget {
 	}
 
 	#waits(picture) {
-		return { signal: picture.stop.signal, onWait: (seconds) => this.#waitsFor(picture, seconds) };
+		return { signal: picture.stop.signal, onWait: (seconds, why) => this.#waitsFor(picture, seconds, why) };
 	}
 
-	#waitsFor(picture, seconds) {
+	#waitsFor(picture, seconds, why = "") {
 		picture.wait = Math.ceil(seconds);
+		picture.fetching = why.includes("being downloaded") ? why.split(",")[0] : "";
 		this.#tell("progress", picture);
 		setTimeout(() => {
 			picture.wait = 0;

@@ -79,7 +79,7 @@ export class Api extends EventTarget {
 			if (response.ok) return response;
 			if (response.status === 429 && Date.now() - started < GIVE_UP) {
 				const seconds = waiting(response.headers.get("Retry-After"));
-				onWait?.(seconds);
+				onWait?.(seconds, this.#problem(429, await response.text()).message);
 				await sleep(seconds * 1000);
 				if (signal?.aborted) throw new DOMException("stopped", "AbortError");
 				continue;

@@ -374,7 +374,7 @@ class Page {
 
 /** What is happening with a picture, in a few words. */
 function saying(picture) {
-	if (picture.wait) return `The server is busy, again in ${picture.wait} s`;
+	if (picture.wait) return picture.fetching || `The server is busy, again in ${picture.wait} s`;
 	switch (picture.state) {
 		case "sending":
 			return picture.progress > 0 && picture.progress < 1 ? `Uploading ${Math.round(picture.progress * 100)} %` : picture.progress >= 1 ? "Uploaded" : "In line";
