@@ -92,7 +92,7 @@ def finetune(
         data: see :func:`~bgremove.finetuning.records.read_records`.
         out: gets the config, the best weights, the last state, settings, measures and Detectron2's log.
         config: a config of the zoo by its name, or a file of one's own; not needed to go on.
-        params: the settings.
+        params: the settings; None takes the defaults, or those that a resumed training has.
         weights: to start from; None takes those that the zoo has for the config.
         resume: go on from the last saved state in `out`.
         device: ``auto`` takes a GPU if there is one.
@@ -107,7 +107,8 @@ def finetune(
         OutputError: if `out` holds another training.
         BGRemoveError: if the training fails.
     """
-    params = params or FinetuneParams()
+    if params is None:
+        params = read_settings(out) if resume and (out / SETTINGS).exists() else FinetuneParams()
     from bgremove.detectron2_source import import_detectron2
 
     import_detectron2()
@@ -355,7 +356,7 @@ class _Job:
                 raise BGRemoveError(f"the training failed: {first.rstrip('.')}{more}") from error
             finally:
                 trainer.close()
-        return Finetuned(self.out, *self.best, trainer.iter)
+        return Finetuned(self.out, *self.best, min(trainer.iter, self.params.steps))
 
     def _go_on(self, trainer: Trainer) -> None:
         try:

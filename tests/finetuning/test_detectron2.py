@@ -204,6 +204,14 @@ def test_a_training_is_not_mixed_with_another(data: Path, config: str, tmp_path:
     assert (out / "best.pth").read_bytes() == before
 
 
+def test_a_finished_training_goes_on_with_its_own_settings(data: Path, config: str, tmp_path: Path) -> None:
+    from bgremove.finetuning.detectron2 import finetune
+
+    first = run(data, tmp_path / "out", config, steps=2, lr=0.001)
+    again = finetune(data, tmp_path / "out", resume=True, quiet=True)
+    assert (again.step, again.iou, again.steps) == (first.step, first.iou, 2)
+
+
 def test_each_region_by_itself(tmp_path: Path) -> None:
     from bgremove.finetuning.records import read_records, union
 
