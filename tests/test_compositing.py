@@ -221,12 +221,12 @@ def test_cropping_needs_a_matte_of_the_size(square: Alpha) -> None:
 def test_many_spaces_are_read_quickly() -> None:
     """A pattern that can share them out in many ways takes minutes."""
     text = "1" + " " * 20_000 + "?"
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(OptionError):
         parse_padding(text, 1)
     with pytest.raises(OptionError):
         limit_size(np.zeros((1, 1), np.uint8), text)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 # Size -----------------------------------------------------------------------------------------------

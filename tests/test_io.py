@@ -920,10 +920,10 @@ def test_a_jpeg_of_endless_scans_is_not_decoded(tmp_path: Path, as_file: bool) -
     if as_file:
         (tmp_path / "a.jpg").write_bytes(many_scans(100_000))
         source = tmp_path / "a.jpg"
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(ImageError, match="is a JPEG of more than 100 scans; save it anew"):
         read_image(source)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_what_only_looks_like_scans_does_no_harm(tmp_path: Path) -> None:
@@ -941,10 +941,10 @@ def test_the_first_of_many_is_read_at_once(kind: str) -> None:
     data = file_of(small[0], kind, save_all=True, append_images=small[1:] * 100)
     if kind == "TIFF":  # Pillow would write 20,000 pages for minutes
         data = endless_tiff(20_000)
-    began = time.perf_counter()
+    began = time.process_time()
     with open_picture(data, first_only=True) as picture:
         assert next(iter(picture)).image.shape == (8, 8, 3)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert picture.frames == (2 if kind == "GIF" else 1)
     assert picture.notes == (("the picture has several pages; only the first is used",) * (kind == "TIFF"))
     with open_picture(file_of(small[0], kind), first_only=True) as picture:

