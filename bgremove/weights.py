@@ -45,6 +45,12 @@ class Weights:
         """The name of the file in the cache."""
         return self.file or unquote(urlsplit(self.url).path).rpartition("/")[2]
 
+    @property
+    def size_text(self) -> str:
+        """Its size in words, ``176 MB`` or ``4.6 MB``; empty if not known."""
+        size = self.size_mb
+        return f"{size:.0f} MB" if size and size >= 10 else f"{size:.1f} MB" if size else ""
+
 
 def rembg_release(file: str, md5: str, size_mb: float) -> Weights:
     """`file` of the release in which the rembg project publishes networks of many authors."""

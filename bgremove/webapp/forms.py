@@ -103,8 +103,7 @@ def need_of(info: RemoverInfo) -> str:
         return "Not set up on this server: it needs Detectron2 (bgremove setup detectron2)"
     if info.weights is None:
         return "Nothing to download"
-    size = info.weights.size_mb
-    much = f", {size:.0f} MB" if size and size >= 10 else f", {size:.1f} MB" if size else ""
+    much = f", {info.weights.size_text}" if info.weights.size_text else ""
     if info.weights.packaged:
         return f"Comes with the package{much}"
     return f"Ready{much}" if is_downloaded(info.weights) else f"Downloaded when it is first used{much}"

@@ -119,8 +119,7 @@ def need_of(info: RemoverInfo) -> str:
         return "Your own file"
     if info.weights is None:
         return "No download"
-    size = info.weights.size_mb
-    much = f", {size:.0f} MB" if size and size >= 10 else f", {size:.1f} MB" if size else ""
+    much = f", {info.weights.size_text}" if info.weights.size_text else ""
     if info.weights.packaged:
         return f"Comes with the package{much}"
     return f"Already here{much}" if is_downloaded(info.weights) else f"Downloaded at its first run{much}"
