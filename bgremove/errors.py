@@ -8,6 +8,7 @@
     ├── OptionError           a setting that is unknown or out of range       (also ValueError)
     ├── UnknownRemoverError   no remover of that name; lists the known ones   (also ValueError)
     ├── OutputError           a picture that cannot or must not be written    (also OSError)
+    ├── VideoError            a video that cannot be read or written          (also ValueError)
     ├── WeightsError          a download or a digest that failed
     ├── DeviceError           the device asked for cannot be used
     └── MissingExtraError     an optional package is needed                   (also ImportError)
@@ -41,6 +42,10 @@ class UnknownRemoverError(BGRemoveError, ValueError):
 
 class OutputError(BGRemoveError, OSError):
     """A picture cannot be written, or writing it would destroy something."""
+
+
+class VideoError(BGRemoveError, ValueError):
+    """A video cannot be read to its end, or not be written."""
 
 
 class WeightsError(BGRemoveError):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
+
+import cv2
 
 from bgremove.arrays import Alpha, Image, Trimap
 from bgremove.errors import BGRemoveWarning, DeviceError, OptionError
@@ -53,12 +55,14 @@ class Prediction:
         grain: photo pixels per pixel of the prediction, at least 1; see :meth:`Remover.grain`.
         segments: what the matte was joined from, from removers that find segments.
         note: for the user, why there is nothing in it; may be empty.
+        foreground: (H, W, 3) uint8 RGB, the subject's own colours, from removers that estimate them.
     """
 
     alpha: Alpha
     grain: float = 1.0
     segments: Segments | None = None
     note: str = ""
+    foreground: Image | None = None
 
 
 class Remover(ABC):
@@ -102,9 +106,21 @@ class Remover(ABC):
         """:meth:`predict_alpha` and what else is known of it; removers that know more override this."""
         return Prediction(self.predict_alpha(image), self.grain(*image.shape[:2]))
 
+    def follow(self) -> Callable[[Image], Prediction]:
+        """What predicts the frames of one scene of a video, in order; a new scene needs a new one.
+
+        What it remembers of the frames before is in it. Recurrent models override this, and those that
+        can save work: the matte may be smaller than the frame, and then shows the same at less detail;
+        the grain is always that of the frame.
+        """
+        return self.predict
+
     def predict_alphas(self, frames: Iterable[Image]) -> Iterator[Alpha]:
-        """Mattes of a video's frames, in order. Recurrent models override this."""
-        return map(self.predict_alpha, frames)
+        """Mattes of the frames of one scene, in order, each of its frame's height and width."""
+        predict = self.follow()
+        for image in frames:
+            alpha = predict(image).alpha
+            yield alpha if alpha.shape == image.shape[:2] else enlarged(alpha, *image.shape[:2])
 
     def grain(self, height: int, width: int) -> float:
         """Photo pixels per pixel of the prediction, at least 1.
@@ -149,6 +165,11 @@ class SegmentRemover(Remover):
     def predict_alpha(self, image: Image) -> Alpha:
         """Matte of the chosen segments; with nothing to choose from, zeros and a warning that says why."""
         return warned(self.predict(image))
+
+
+def enlarged(alpha: Alpha, height: int, width: int) -> Alpha:
+    """A smaller matte at (height, width), bilinear."""
+    return cast(Alpha, cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def warned(prediction: Prediction) -> Alpha:

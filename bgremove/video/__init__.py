@@ -1,0 +1,1 @@
+"""Video: read, cut out frame by frame, write, with sound; needs the extra ``video`` (PyAV)."""
