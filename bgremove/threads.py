@@ -45,6 +45,16 @@ def until(end: float) -> Iterator[None]:
         _here.end = before
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """What is done inside takes no other threads: for workers that each do a whole picture by themselves."""
+    before, _here.is_worker = getattr(_here, "is_worker", False), True
+    try:
+        yield
+    finally:
+        _here.is_worker = before
+
+
 def map_on_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """What `work` gives for each item, in order, worked out on all cores while the results are taken.
 

@@ -520,17 +520,22 @@ def _accelerated(path: Path, provider: str, *, required: bool) -> tuple[Any, str
     return session, f"runs on the CPU, since {provider} does not work here ({reason})"
 
 
-_sharing: contextvars.ContextVar[bool] = contextvars.ContextVar("sharing", default=False)
+_sharing: contextvars.ContextVar[int | None] = contextvars.ContextVar("sharing", default=None)
 
 
 @contextlib.contextmanager
-def sharing_cores() -> Iterator[None]:
+def sharing_cores(threads: int = 0) -> Iterator[None]:
     """Networks that are opened inside it leave the cores to others as soon as they have nothing to do.
 
     ONNX Runtime's threads usually look for more work for a while, which is quickest for one picture at a
     time. With two at a time on two cores it took a fifth of the processor's time away from everything else.
+
+    Args:
+        threads: how many each network uses for one picture; 0 is one for each core. With 1, and as many
+            pictures at once as there are cores, the shipped network does twice as many: it is too small
+            for a second thread to help with.
     """
-    before = _sharing.set(True)
+    before = _sharing.set(threads)
     try:
         yield
     finally:
@@ -545,8 +550,10 @@ def _session(path: Path, provider: str) -> Any:
     options.log_severity_level = 4  # what matters comes as an exception
     # Planned memory patterns made a U-Net at 320 px peak at 401 MB in place of 242, no faster.
     options.enable_mem_pattern = False
-    if _sharing.get():
+    sharing = _sharing.get()
+    if sharing is not None:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = sharing
     providers: list[Any] = [_CPU]
     if provider != _CPU:
         providers.insert(0, (provider, _ACCELERATORS[provider]))
