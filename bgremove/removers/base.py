@@ -76,6 +76,11 @@ class Remover(ABC):
 
     note: str = ""
 
+    @property
+    def remembers(self) -> bool:
+        """Does what :meth:`follow` gives depend on the frames before? Else frames may be done at once."""
+        return False
+
     @classmethod
     def create(
         cls, info: RemoverInfo, params: Params, *, device: Device = "auto", model_file: Path | None = None

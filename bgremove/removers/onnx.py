@@ -22,7 +22,7 @@ import contextvars
 import io
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, cast
 
@@ -35,7 +35,7 @@ from bgremove.arrays import Alpha, Image, check_image
 from bgremove.colours import weigh_colours
 from bgremove.errors import BGRemoveError, BGRemoveWarning, DeviceError, OptionError, WeightsError
 from bgremove.options import Params
-from bgremove.removers.base import Device, Remover, RemoverInfo
+from bgremove.removers.base import Device, Prediction, Remover, RemoverInfo
 from bgremove.trimap import bounding_box
 from bgremove.weights import fetch_weights
 
@@ -72,6 +72,8 @@ _LARGE = 4_000_000  # pixels
 _SPECK = 0.002  # of the picture: a smaller subject is not worth a second look
 _AGREED = 0.6  # IoU of two looks that mean the same subject
 _ROOM = 0.2  # of the subject's longer side, kept around it
+_LOOSE = 1.8  # times what a window needs: larger ones, in a video, are made anew
+_FRAME = 512  # pixels, of the longer side of a video's mattes where there was a closer look
 _ACCELERATORS = {
     "CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC"},  # the default tries them all first
     "ROCMExecutionProvider": {},
@@ -246,6 +248,19 @@ class OnnxRemover(Remover):
                 alpha[part] = _resize(_joined(first, again), *alpha[part].shape)
         return alpha
 
+    @property
+    def remembers(self) -> bool:
+        """True if it looks closer, through a window that stays where it is from frame to frame."""
+        return bool(self.params.closer)
+
+    def follow(self) -> Callable[[Image], Prediction]:
+        """For a video: mattes at the network's own size, or up to 512 pixels where it looked closer."""
+        return _Steady(self) if self.remembers else self._glance
+
+    def _glance(self, image: Image) -> Prediction:
+        alpha = self._look(check_image(image), self.params.colours or 0)
+        return Prediction(alpha, self.grain(*image.shape[:2]))
+
     def grain(self, height: int, width: int) -> float:
         """Photo pixels per pixel of the network's input, at least 1."""
         return max(height / self._size[0], width / self._size[1], 1.0)
@@ -360,23 +375,80 @@ def _prepare(seen: Image, params: OnnxParams, channels_first: bool) -> npt.NDArr
     return blob
 
 
-def _closer_part(alpha: Alpha, share: float, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
-    """Rows and columns of a photo of `shape` around its subject, if their area is less than `share` of it."""
+def _closer_part(
+    alpha: Alpha, share: float, shape: tuple[int, ...], *, room: float = _ROOM
+) -> tuple[slice, slice] | None:
+    """Rows and columns of a photo of `shape` around its subject, if their area is less than `share` of it.
+
+    `room` is left around it, of its longer side.
+    """
     box = bounding_box(alpha, 0.5)
     if not share or box is None or (alpha > 0.5).mean() < _SPECK:
         return None
     height, width = alpha.shape
-    room = _ROOM * max(box.right - box.left, box.bottom - box.top)
+    space = room * max(box.right - box.left, box.bottom - box.top)
     sides = []
     for low, high, side, full in (
         (box.top, box.bottom, height, shape[0]),
         (box.left, box.right, width, shape[1]),
     ):
-        start, stop = max(0.0, low - room), min(float(side), high + room)
+        start, stop = max(0.0, low - space), min(float(side), high + space)
         sides.append(slice(math.floor(start * full / side), math.ceil(stop * full / side)))
     rows, columns = sides
-    area = (rows.stop - rows.start) * (columns.stop - columns.start)
-    return (rows, columns) if area < share * shape[0] * shape[1] else None
+    return (rows, columns) if _area((rows, columns)) < share * shape[0] * shape[1] else None
+
+
+class _Steady:
+    """Looks at each frame of a video, and closer through a window that seldom moves.
+
+    Were the window the subject's own at each frame, as for photos, it would shake with its matte, and
+    what the network sees in it would, too.
+    """
+
+    def __init__(self, remover: OnnxRemover) -> None:
+        self._remover = remover
+        self._window: tuple[slice, slice] | None = None
+
+    def __call__(self, image: Image) -> Prediction:
+        remover, shape = self._remover, check_image(image).shape[:2]
+        small = remover._look(image, remover.params.colours or 0)
+        self._window = window = self._placed(small, shape)
+        if window is not None:
+            scale = min(1.0, _FRAME / max(shape))
+            alpha = _resize(small, *(max(1, round(side * scale)) for side in shape))
+            part = cast(
+                "tuple[slice, slice]",
+                tuple(
+                    slice(round(one.start * side / full), max(1, round(one.stop * side / full)))
+                    for one, side, full in zip(window, alpha.shape, shape, strict=True)
+                ),
+            )
+            again = remover._look(image[window])
+            first = _resize(alpha[part], *again.shape)
+            if _agree(first, again):
+                alpha[part] = _resize(_joined(first, again), *alpha[part].shape)
+                small = alpha
+        return Prediction(small, remover.grain(*shape))
+
+    def _placed(self, alpha: Alpha, shape: tuple[int, int]) -> tuple[slice, slice] | None:
+        """The window there was, as long as it fits what is seen now; else a new one, or none."""
+        share = self._remover.params.closer or 0.0
+        before = self._window
+        if before is not None:
+            share = min(1.0, share * 1.25)
+        needed = _closer_part(alpha, share, shape)
+        if needed is None or before is None:
+            return needed
+        tight = _closer_part(alpha, share, shape, room=_ROOM / 3) or needed
+        fits = all(
+            old.start <= new.start and new.stop <= old.stop for old, new in zip(before, tight, strict=True)
+        )
+        return before if fits and _area(before) <= _LOOSE * _area(needed) else needed
+
+
+def _area(window: tuple[slice, slice]) -> int:
+    rows, columns = window
+    return (rows.stop - rows.start) * (columns.stop - columns.start)
 
 
 def _agree(first: Alpha, again: Alpha) -> bool:
