@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from bgremove.webapp.guard import Guard
+    from bgremove.webapp.live import Live
     from bgremove.webapp.service import Service
     from bgremove.webapp.store import Store
+    from bgremove.webapp.videos import Videos
 
 __all__ = ["Parts", "ServeParams", "create_app", "parts"]
 
@@ -40,6 +42,8 @@ class Parts:
     store: Store
     guard: Guard
     metrics: MetricsLike
+    videos: Videos
+    live: Live
 
 
 def parts() -> Parts:
@@ -68,7 +72,7 @@ def create_app(
             raise MissingExtraError(f'the web page needs {package}; to have it: pip install "bgremove[web]"')
     from flask import Flask
 
-    from bgremove.webapp import errors, guard, page, service, store
+    from bgremove.webapp import errors, guard, live, page, service, store, video_views, videos
 
     params = params or ServeParams()
     app = Flask(__name__, static_folder="static", template_folder="templates")
@@ -77,13 +81,21 @@ def create_app(
     app.config.update(MAX_CONTENT_LENGTH=params.body_bytes, MAX_FORM_MEMORY_SIZE=params.body_bytes)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["bgremove"] = made = Parts(
-        params, service.Service(params), store.Store(params), guard.Guard(params, hosts, frames), _NoMetrics()
+        params,
+        service.Service(params),
+        store.Store(params),
+        guard.Guard(params, hosts, frames),
+        _NoMetrics(),
+        videos.Videos(params),
+        live.Live(params),
     )
     if _is_there("metrics"):
         made.metrics = importlib.import_module("bgremove.webapp.metrics").Metrics(made.service, made.store)
     made.guard.init_app(app)
     errors.init_app(app)
     app.register_blueprint(page.blueprint)
+    app.register_blueprint(video_views.blueprint)
+    app.register_blueprint(live.blueprint)
     for name in ("api", "removebg"):
         if _is_there(name):
             app.register_blueprint(importlib.import_module(f"bgremove.webapp.{name}").blueprint)

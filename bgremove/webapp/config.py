@@ -51,6 +51,21 @@ class ServeParams(Params):
     store_mb: float = Field(
         1000.0, ge=1, le=100000, description="Memory for the pictures of all visitors, megabytes"
     )
+    video_mb: float = Field(200.0, ge=0.1, le=10000, description="Refuse larger videos, megabytes")
+    video_seconds: float = Field(
+        60.0, ge=1, le=3600, description="The most of a video that is cut out, seconds"
+    )
+    video_megapixels: float = Field(
+        9.0, ge=0.01, le=100, description="Refuse videos with larger frames, megapixels; 4K has 8.3"
+    )
+    video_minutes: float = Field(
+        30.0, ge=0.1, le=1440, description="Stop the work on a video after this time, minutes"
+    )
+    videos: int = Field(
+        8, ge=0, le=1000, description="Videos kept for all visitors, on disk; 0 takes no videos"
+    )
+    live: int = Field(4, ge=0, le=100, description="Visitors at once in the live view; 0 has none")
+    live_model: str = Field("lite", description="The model of the live view, which must be quick")
     rate: int = Field(120, ge=0, le=100000, description="Pictures a minute and visitor; 0: no limit")
     image_urls: bool = Field(
         False, description="Let the API fetch pictures by image_url, from public addresses only"
@@ -91,6 +106,16 @@ class ServeParams(Params):
     def body_bytes(self) -> int:
         """The largest body of a request: a file, other fields, and what multipart adds."""
         return self.upload_bytes + 1_000_000
+
+    @property
+    def video_bytes(self) -> int:
+        """The largest video, in bytes."""
+        return int(self.video_mb * 1e6)
+
+    @property
+    def video_body_bytes(self) -> int:
+        """The largest body of a request that brings a video, with a background picture and other fields."""
+        return self.video_bytes + self.body_bytes
 
 
 def is_loopback(host: str) -> bool:

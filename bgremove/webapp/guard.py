@@ -45,6 +45,7 @@ def safe_headers(frames: Sequence[str] = ()) -> dict[str, str]:
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), microphone=()",  # but for the live view
     }
 
 
@@ -113,6 +114,8 @@ class Guard:
         if REFUSED in request.environ:
             raise request.environ[REFUSED]
         self.check_door()
+        if takes_video(request.method, request.path):
+            request.max_content_length = self.params.video_body_bytes
         if request.method == "POST" and _counts():
             self.count()
 
@@ -140,7 +143,11 @@ class Guard:
 
     def most_bytes(self) -> int:
         """How large the body of the request at hand may be: strangers may show a token, and no more."""
-        return _STRANGERS_BYTES if self.token and _open() else self.params.body_bytes
+        if self.token and _open():
+            return _STRANGERS_BYTES
+        if takes_video(request.method, request.path):
+            return self.params.video_body_bytes
+        return self.params.body_bytes
 
     def allowed(self) -> bool:
         """Whether the request at hand showed the token, or needs none."""
@@ -256,8 +263,13 @@ def _open() -> bool:
     """Whether the request at hand is for what everybody may see."""
     path = request.path
     if request.method in ("GET", "HEAD"):
-        return path in ("/", "/healthz") or path.startswith("/static/")
+        return path in ("/", "/live", "/healthz") or path.startswith("/static/")
     return request.method == "POST" and path == "/page/login"
+
+
+def takes_video(method: str, path: str) -> bool:
+    """Whether such a request may bring a video, which is larger than a picture."""
+    return method == "POST" and path in ("/page/videos", "/api/video")
 
 
 def _counts() -> bool:

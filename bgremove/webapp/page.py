@@ -7,10 +7,11 @@ import functools
 import io
 import os
 import re
+import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import flask
@@ -23,6 +24,7 @@ from bgremove.pipeline import Settings
 from bgremove.webapp import parts
 from bgremove.webapp.edits import Stroke, parse_edits
 from bgremove.webapp.errors import Busy, NotFound, WrongRequest
+from bgremove.webapp.guard import takes_video
 from bgremove.webapp.pictures import (
     File,
     box_list,
@@ -46,7 +48,10 @@ _ZIP_TRIES = 30  # a second apart, for each picture
 
 
 class Request(flask.Request):
-    """Uploads stay in memory, whatever they are called: their size is limited before they are read."""
+    """Pictures stay in memory, whatever they are called: their size is limited before they are read.
+
+    Videos go to files without a name.
+    """
 
     def _get_file_stream(  # werkzeug's own place for this
         self,
@@ -55,6 +60,8 @@ class Request(flask.Request):
         filename: str | None = None,
         content_length: int | None = None,
     ) -> Any:
+        if takes_video(self.method, self.path):
+            return tempfile.TemporaryFile(dir=parts().videos.folder)
         return io.BytesIO()
 
     def _load_form_data(self) -> None:
@@ -80,7 +87,7 @@ def index() -> Response:
 @blueprint.post("/page/login")
 def login() -> Response:
     """Take the token of the link, and remember it in a cookie."""
-    parts().guard.log_in(_json().get("token"))
+    parts().guard.log_in(json_body().get("token"))
     response = make_response("", 204)
     parts().guard.set_cookie(response)
     return response
@@ -102,7 +109,7 @@ def sample(name: str) -> Response:
     if wanted not in known:
         raise NotFound(f"there is no such sample; there are {', '.join(sorted(known))}")
     with open(sample_path(f"{wanted}.jpg"), "rb") as file:
-        return _picture(file.read(), "image/jpeg")
+        return plain_picture(file.read(), "image/jpeg")
 
 
 # A visitor and the pictures ----------------------------------------------------------------------
@@ -117,13 +124,13 @@ def new_visitor() -> tuple[Response, int]:
 @blueprint.get("/page/pictures")
 def pictures() -> Response:
     """All pictures of a visitor, with their states."""
-    return jsonify(pictures=[_state(one) for one in list(_visitor().pictures.values())])
+    return jsonify(pictures=[_state(one) for one in list(current_visitor().pictures.values())])
 
 
 @blueprint.post("/page/pictures")
 def add() -> tuple[Response, int]:
     """Keep a picture."""
-    visitor = _visitor()
+    visitor = current_visitor()
     data, name = _upload()
     picture = parts().service.look(data, name=name or "the picture")
     height, width = picture.size
@@ -136,27 +143,27 @@ def add() -> tuple[Response, int]:
 @blueprint.get("/page/pictures/<id>")
 def picture(id: str) -> Response:
     """The state of a picture."""
-    return jsonify(_state(_visitor().picture(id)))
+    return jsonify(_state(current_visitor().picture(id)))
 
 
 @blueprint.delete("/page/pictures")
 def clear() -> Response:
     """Forget all pictures of a visitor."""
-    parts().store.remove(_visitor())
+    parts().store.remove(current_visitor())
     return make_response("", 204)
 
 
 @blueprint.delete("/page/pictures/<id>")
 def remove(id: str) -> Response:
     """Forget a picture."""
-    parts().store.remove(_visitor(), id)
+    parts().store.remove(current_visitor(), id)
     return make_response("", 204)
 
 
 @blueprint.post("/page/pictures/<id>/cut")
 def cut(id: str) -> Response:
     """Cut a picture out."""
-    service, visitor, body = parts().service, _visitor(), _json()
+    service, visitor, body = parts().service, current_visitor(), json_body()
     kept = visitor.picture(id)
     values = body.get("settings") or {}
     if not isinstance(values, dict):
@@ -164,7 +171,7 @@ def cut(id: str) -> Response:
     values = {name: value for name, value in values.items() if name not in ("output", "background")}
     for name in {"model", "preset"} & set(values):
         raise WrongRequest(f"{name} belongs beside settings, not into it")
-    settings = service.settings(_text(body, "model"), preset=_text(body, "preset"), **values)
+    settings = service.settings(text_of(body, "model"), preset=text_of(body, "preset"), **values)
     with kept.in_work() as ticket:
         revision = service.run(lambda: keep_cut(kept, service, settings), ticket)
     parts().store.fit(visitor, kept)
@@ -175,7 +182,7 @@ def cut(id: str) -> Response:
 @blueprint.post("/page/pictures/<id>/refine")
 def refine(id: str) -> Response:
     """Work a brushed region out again."""
-    service, visitor, body = parts().service, _visitor(), _json()
+    service, visitor, body = parts().service, current_visitor(), json_body()
     kept = visitor.picture(id)
     number, strokes = _number(body), parse_edits(body.get("edits"))
     with kept.in_work() as ticket:
@@ -187,22 +194,22 @@ def refine(id: str) -> Response:
 @blueprint.get("/page/pictures/<id>/original.jpg")
 def original(id: str) -> Response:
     """The photo at the preview's size."""
-    service, kept = parts().service, _visitor().picture(id)
+    service, kept = parts().service, current_visitor().picture(id)
     if kept.original is not None:
-        return _picture(kept.original, "image/jpeg")
-    return _picture(service.run(lambda: original_preview(kept, service)), "image/jpeg")
+        return plain_picture(kept.original, "image/jpeg")
+    return plain_picture(service.run(lambda: original_preview(kept, service)), "image/jpeg")
 
 
 @blueprint.get("/page/pictures/<id>/foreground.jpg")
 def foreground(id: str) -> Response:
     """The subject's own colours at the preview's size."""
-    return _picture(_revision(id).foreground, "image/jpeg")
+    return plain_picture(_revision(id).foreground, "image/jpeg")
 
 
 @blueprint.get("/page/pictures/<id>/alpha.png")
 def alpha(id: str) -> Response:
     """The matte at the preview's size."""
-    return _picture(_revision(id).alpha_preview, "image/png")
+    return plain_picture(_revision(id).alpha_preview, "image/png")
 
 
 # Downloads ---------------------------------------------------------------------------------------
@@ -211,7 +218,7 @@ def alpha(id: str) -> Response:
 @blueprint.put("/page/background")
 def set_background() -> Response:
     """Keep a visitor's own background picture."""
-    visitor = _visitor()
+    visitor = current_visitor()
     data, name = _upload()
     height, width = parts().service.look(data, name=name or "the background").size
     parts().store.set_background(visitor, data)
@@ -221,14 +228,14 @@ def set_background() -> Response:
 @blueprint.delete("/page/background")
 def drop_background() -> Response:
     """Forget it."""
-    parts().store.set_background(_visitor(), None)
+    parts().store.set_background(current_visitor(), None)
     return make_response("", 204)
 
 
 @blueprint.post("/page/pictures/<id>/result")
 def result(id: str) -> Response:
     """A picture as a file, at its full size."""
-    service, visitor, body = parts().service, _visitor(), _json()
+    service, visitor, body = parts().service, current_visitor(), json_body()
     kept = visitor.picture(id)
     number, strokes = _number(body), parse_edits(body.get("edits"))
     background = visitor.background
@@ -246,7 +253,7 @@ def result(id: str) -> Response:
 @blueprint.post("/page/zip")
 def zipped() -> Response:
     """Many pictures in one file, made and sent one by one."""
-    service, visitor, body = parts().service, _visitor(), _json()
+    service, visitor, body = parts().service, current_visitor(), json_body()
     items = body.get("items")
     if not isinstance(items, list) or not 1 <= len(items) <= _ZIP_MOST:
         raise WrongRequest(f"items must be a list of 1 to {_ZIP_MOST} pictures")
@@ -347,7 +354,8 @@ def _free(name: str, taken: set[str]) -> str:
 # What requests say and answers hold --------------------------------------------------------------
 
 
-def _visitor() -> Visitor:
+def current_visitor() -> Visitor:
+    """The one whose key the request at hand shows."""
     key = request.headers.get("X-Visitor", "")
     if not key:
         raise WrongRequest("the header X-Visitor is missing; load the page again")
@@ -358,10 +366,11 @@ def _revision(id: str) -> Revision:
     text = request.args.get("r", "")
     if text and not re.fullmatch(r"\d{1,9}", text):
         raise WrongRequest("r must be the number of a revision")
-    return _visitor().picture(id).revision(int(text) if text else None)
+    return current_visitor().picture(id).revision(int(text) if text else None)
 
 
-def _json() -> dict[str, Any]:
+def json_body() -> dict[str, Any]:
+    """The body of the request at hand, which must be a JSON object."""
     if (request.content_length or 0) > _JSON_BYTES:
         raise WrongRequest(f"JSON may have at most {_JSON_BYTES / 1e6:g} MB here")
     try:
@@ -373,7 +382,8 @@ def _json() -> dict[str, Any]:
     return body
 
 
-def _text(body: dict[str, Any], name: str) -> str:
+def text_of(body: Mapping[str, Any], name: str) -> str:
+    """A field that must be text; empty without it."""
     value = body.get(name)
     if value is not None and not isinstance(value, str):
         raise WrongRequest(f"{name} must be text")
@@ -433,7 +443,8 @@ def _shown(kept: Kept, revision: Revision) -> dict[str, Any]:
     }
 
 
-def _picture(data: bytes, mimetype: str) -> Response:
+def plain_picture(data: bytes, mimetype: str) -> Response:
+    """A picture that nobody else may keep."""
     response = Response(data, mimetype=mimetype)
     response.headers["Cache-Control"] = "private, no-store"
     return response

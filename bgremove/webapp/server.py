@@ -24,7 +24,7 @@ from werkzeug.wrappers import Response
 from bgremove.errors import OptionError
 from bgremove.webapp import Parts, ServeParams, create_app
 from bgremove.webapp.errors import Fault, TooLarge, TooSlow
-from bgremove.webapp.guard import REFUSED
+from bgremove.webapp.guard import REFUSED, takes_video
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -33,6 +33,7 @@ _MORE_THREADS = 8  # for what needs no turn, while all who work and wait have on
 _CONNECTIONS = 100
 _MEMORY_BODY = 2 << 20  # bytes of a body kept in memory; more goes to a file without a name
 _BODIES = 8  # of the largest size, at most on their way at once
+_VIDEO_BODIES = 3  # and so many videos
 _DRAIN_SECONDS = 10
 _STALLED_SECONDS = 60  # a client may take nothing of its answer
 _HEADER_SECONDS = 30  # for a request without its body
@@ -94,9 +95,9 @@ class Server:
         self._server = create_server(
             self.app,
             sockets=[listening],
-            threads=self.params.at_work + self.params.queue + _MORE_THREADS,
+            threads=self.params.at_work + self.params.queue + 2 * self.params.live + _MORE_THREADS,
             connection_limit=max(_CONNECTIONS, 2 * (self.params.at_work + self.params.queue)),
-            max_request_body_size=self.params.body_bytes,
+            max_request_body_size=self.params.video_body_bytes,  # which the parser asks the guard about
             max_request_header_size=32768,
             inbuf_overflow=_MEMORY_BODY,
             recv_bytes=65536,
@@ -114,7 +115,7 @@ class Server:
         return self
 
     def stop(self) -> None:
-        """Stop listening and forget all pictures; does nothing if it does not run."""
+        """Stop listening and all work, forget all pictures and videos; does nothing if it does not run."""
         server, thread = self._server, self._thread
         if server is not None and thread is not None:
             self._over.set()
@@ -122,6 +123,8 @@ class Server:
                 server.pull_trigger()
             thread.join(10)
             self._server = self._thread = None
+        self.parts.live.close()
+        self.parts.videos.close()
         self.parts.store.clear()
 
     def __enter__(self) -> Self:
@@ -131,10 +134,12 @@ class Server:
         self.stop()
 
     def _run(self) -> None:
-        server, store = self._server, self.parts.store
+        server, store, videos, live = self._server, self.parts.store, self.parts.videos, self.parts.live
         while not self._over.is_set():
             server.asyncore.loop(timeout=1, map=server._map, use_poll=True, count=1)
             store.sweep()
+            videos.sweep(store.knows)
+            live.sweep()
             for channel in list(server.active_channels.values()):
                 channel.close_if_stalled()
         server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
@@ -237,27 +242,34 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
     def received(self, data: bytes) -> int:
         """Take a piece of a request; how many bytes of it were used."""
         used: int = super().received(data)
-        params = self._channel.params
         if isinstance(self.error, RequestEntityTooLarge):
-            self._refuse(
-                TooLarge(
-                    f"the upload is larger than the {params.max_upload_mb:g} MB this server takes; make it "
-                    "smaller"
-                )
-            )
+            self._refuse(self._too_large())
         elif self.error is not None or self.body_rcv is None:
             return used
         elif self._strange():
             pass
         elif max(self.content_length, self.body_bytes_received) > (self._most or 0):
-            self._refuse(TooLarge("this address takes no uploads; see /api for one that does"))
-        elif not self.completed and self._channel.full():
+            self._refuse(self._too_large())
+        elif not self.completed and self._channel.full(self.is_video):
             busy = TooSlow("too many uploads are on their way at once; try again in 5 s")
             busy.headers["Retry-After"] = "5"
             self._refuse(busy)
         else:
             return used
         return len(data)  # what is left of the body is nobody's request
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it may bring a video."""
+        return self.headers_finished and takes_video(self.command.upper(), self.path)
+
+    def _too_large(self) -> TooLarge:
+        """What to say of a body that is larger than its address takes."""
+        params = self._channel.params
+        if self._most is not None and self._most < params.body_bytes:
+            return TooLarge("this address takes no uploads; see /api for one that does")
+        most = params.video_mb if self.is_video else params.max_upload_mb
+        return TooLarge(f"the upload is larger than the {most:g} MB this server takes; make it smaller")
 
     def _strange(self) -> bool:
         """Whether its sender may not come in, and is told so; asked once, before its body comes."""
@@ -300,13 +312,15 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         """A parser of this connection's."""
         return _Parser(adj, self)
 
-    def full(self) -> bool:
-        """Whether all uploads on their way are too many bytes together."""
+    def full(self, videos: bool) -> bool:
+        """Whether all uploads on their way are too many bytes together: those of videos, or all others."""
         total = 0
         for channel in list(self.server.active_channels.values()):
             for request in [channel.request, *channel.requests]:
-                if request is not None and request.error is None:
+                if request is not None and request.error is None and request.is_video == videos:
                     total += request.body_bytes_received
+        if videos:
+            return bool(total > _VIDEO_BODIES * self.params.video_body_bytes)
         return bool(total > _BODIES * self.params.body_bytes)
 
     def close_if_stalled(self) -> None:

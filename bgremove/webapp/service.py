@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from bgremove.arrays import Image
 from bgremove.background import Background, Fit, parse_background, parse_colour
@@ -20,7 +20,7 @@ from bgremove.demo import sample_path
 from bgremove.errors import ImageError, OptionError
 from bgremove.io import Frame, Metadata, Picture, open_picture
 from bgremove.options import Params
-from bgremove.pipeline import Cut, Settings, cut
+from bgremove.pipeline import Cut, OutputParams, Settings, cut
 from bgremove.registry import full_name, remover_info
 from bgremove.removers.base import Remover, SegmentRemover
 from bgremove.removers.onnx import OnnxParams, OnnxRemover, Planes, sharing_cores
@@ -29,6 +29,9 @@ from bgremove.threads import OutOfTime, until
 from bgremove.webapp.config import ServeParams
 from bgremove.webapp.downloading import Downloads
 from bgremove.webapp.errors import Busy, Refused, TooLarge, TooSlow
+
+if TYPE_CHECKING:
+    from bgremove.video.params import VideoSettings
 
 T = TypeVar("T")
 
@@ -264,25 +267,9 @@ class Service:
             OptionError, UnknownRemoverError: with one sentence.
             Refused: for a model of a visitor's own.
         """
-        name = model.strip()
-        name = self.params.model if name in ("", "auto") else full_name(name)
-        if name not in (self.params.model, full_name(self.params.model)):
-            if ":" in name or remover_info(name).needs_file:
-                raise Refused(
-                    "a model of one's own can only be served by whoever runs this server; choose one of "
-                    "those it lists"
-                )
-        if isinstance(background, str):
-            _check_background(background)
-        elif background is not None and not isinstance(background, Background):
-            raise OptionError("background must be transparent, blur or a colour; upload a picture as a file")
+        name = self._model(model)
+        _check_values(background, values)
         values.setdefault("png_level", _PNG_LEVEL)
-        for one, value in values.items():
-            if isinstance(value, str) and len(value) > _LONGEST_TEXT:
-                raise OptionError(f"{one[:60]} must be at most {_LONGEST_TEXT} letters; got {len(value)}")
-        for taken in ("self", "cls"):  # what Python would take for its own
-            if taken in values:
-                raise OptionError(f"unknown setting {taken!r}")
         settings = Settings.build(name, preset=preset or None, background=background, **values)
         _check_cost(settings)
         if settings.instances:
@@ -291,6 +278,49 @@ class Service:
                 "bgremove remove"
             )
         return settings
+
+    def video_settings(
+        self, /, model: str = "", *, preset: str | None = None, background: Any = None, **values: Any
+    ) -> VideoSettings:
+        """As :meth:`settings`, for a video."""
+        from bgremove.video.params import VideoSettings
+
+        name = self._model(model)
+        if full_name(name) != full_name(self.params.model):
+            self._downloads.need(name)
+        if "background" in values:
+            raise OptionError("background belongs beside settings, not into it")
+        _check_values(background, values)
+        if isinstance(background, str):  # a path was refused
+            fit, radius = self.fit(values.get("background_fit", "cover")), values.get("blur_radius")
+            plain = OutputParams(**({} if radius is None else {"blur_radius": radius}))
+            background = parse_background(background, fit=fit, blur_radius=plain.blur_radius)
+        settings = VideoSettings.build(
+            name, preset=preset or None, background=background or Background(), **values
+        )
+        _check_cost(settings)
+        return settings
+
+    @staticmethod
+    def fit(text: Any) -> Fit:
+        """A word for how a background fills the frame.
+
+        Raises:
+            OptionError: if it is none.
+        """
+        return OutputParams(background_fit=text).background_fit
+
+    def _model(self, model: str) -> str:
+        """The full name of a model that visitors may use."""
+        name = model.strip()
+        name = self.params.model if name in ("", "auto") else full_name(name)
+        if name not in (self.params.model, full_name(self.params.model)):
+            if ":" in name or remover_info(name).needs_file:
+                raise Refused(
+                    "a model of one's own can only be served by whoever runs this server; choose one of "
+                    "those it lists"
+                )
+        return name
 
     def background(self, data: bytes, *, fit: Fit = "cover", name: str = "the background") -> Background:
         """An uploaded file as a background picture.
@@ -539,7 +569,21 @@ def _check_background(text: str) -> None:
             ) from None
 
 
-def _check_cost(settings: Settings) -> None:
+def _check_values(background: Any, values: dict[str, Any]) -> None:
+    """Refuse backgrounds that are paths, very long texts, and names that Python would take for its own."""
+    if isinstance(background, str):
+        _check_background(background)
+    elif background is not None and not isinstance(background, Background):
+        raise OptionError("background must be transparent, blur or a colour; upload a picture as a file")
+    for one, value in values.items():
+        if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+            raise OptionError(f"{one[:60]} must be at most {_LONGEST_TEXT} letters; got {len(value)}")
+    for taken in ("self", "cls"):
+        if taken in values:
+            raise OptionError(f"unknown setting {taken!r}")
+
+
+def _check_cost(settings: Settings | VideoSettings) -> None:
     """Refuse settings that take a server's memory or its time."""
     size = getattr(settings.remover, "input_size", None)
     own = remover_info(settings.model).defaults.get("input_size") or _LARGEST_INPUT

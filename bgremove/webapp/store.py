@@ -246,6 +246,11 @@ class Store:
             self._visitors.move_to_end(key)
             return found
 
+    def knows(self, key: str) -> bool:
+        """Whether a key is a visitor's still; asking does not count as a request of theirs."""
+        with self._lock:
+            return key in self._visitors
+
     def add(self, visitor: Visitor, picture: Kept) -> None:
         """Keep a picture for a visitor.
 
