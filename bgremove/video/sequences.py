@@ -1,0 +1,1 @@
+"""Pictures in a folder, and animations, as videos; in and out."""
