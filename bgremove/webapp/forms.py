@@ -38,6 +38,34 @@ KINDS = {
 PICTURE_FORMATS = {"png": "PNG", "webp": "WebP", "jpeg": "JPEG"}
 """The files that the page offers."""
 
+VIDEO_FORMATS = {
+    "webm": {
+        "title": "WebM",
+        "help": "See-through and with its sound; plays in browsers.",
+        "alpha": True,
+        "sound": True,
+    },
+    "mp4": {
+        "title": "MP4",
+        "help": "Plays everywhere; nothing shows through.",
+        "alpha": False,
+        "sound": True,
+    },
+    "mov": {
+        "title": "MOV",
+        "help": "ProRes 4444, see-through, for editing programs; large.",
+        "alpha": True,
+        "sound": True,
+    },
+    "gif": {
+        "title": "GIF",
+        "help": "See-through with hard edges, 256 colours, no sound; for a few seconds.",
+        "alpha": True,
+        "sound": False,
+    },
+}
+"""The files that the page offers of a video."""
+
 _LEFT_OUT: dict[type[Params], tuple[str, ...]] = {
     GrabCutParams: ("hint_as",),  # no page gives a hint
     SelectParams: ("index",),  # chosen by clicking
@@ -60,6 +88,9 @@ def page_config(params: ServeParams) -> dict[str, Any]:
       click on a subject takes the place of.
     - ``common``: groups of settings that all models share, each with ``title``, ``fields`` and ``presets``.
     - ``result``: the fields of what is made of a picture; ``formats``: the files that are offered.
+    - ``video``: what is offered for videos, or None where none is taken: ``formats``, ``groups`` of
+      further settings, and the limits ``megabytes``, ``seconds``, ``megapixels``.
+    - ``live``: whether there is a live view.
     - ``limits``: ``megabytes``, ``megapixels``, ``pictures``, ``minutes``; ``samples``; ``version``.
 
     A field is a :class:`~bgremove.options.Setting` as a dictionary, with a ``label``. Paths of files and what
@@ -82,6 +113,8 @@ def page_config(params: ServeParams) -> dict[str, Any]:
         ],
         "result": _fields(OutputParams, only=_RESULT) + _fields(WriteParams, only=_FILE),
         "formats": [{"name": name, "title": title} for name, title in PICTURE_FORMATS.items()],
+        "video": _video(params),
+        "live": params.live > 0,
         "limits": {
             "megabytes": params.max_upload_mb,
             "megapixels": params.max_megapixels,
@@ -89,6 +122,21 @@ def page_config(params: ServeParams) -> dict[str, Any]:
             "minutes": params.keep_minutes,
         },
         "samples": [{"name": one.name, "title": one.name.capitalize()} for one in SAMPLES if not one.strokes],
+    }
+
+
+def _video(params: ServeParams) -> dict[str, Any] | None:
+    """What is offered for videos."""
+    if not params.videos or find_spec("av") is None:
+        return None
+    from bgremove.video.temporal import SmoothParams
+
+    return {
+        "formats": [{"name": name, **words} for name, words in VIDEO_FORMATS.items()],
+        "groups": [_group("Steadiness over time", SmoothParams)],
+        "megabytes": params.video_mb,
+        "seconds": params.video_seconds,
+        "megapixels": params.video_megapixels,
     }
 
 

@@ -59,7 +59,7 @@ export class Api extends EventTarget {
 	}
 
 	/** One request; waits where the server asks to, and until it is back where it does not answer. */
-	async request(method, path, body, { signal, onWait, visitor = true } = {}) {
+	async request(method, path, body, { signal, onWait, visitor = true, keepalive = false } = {}) {
 		const started = Date.now();
 		const json = body !== undefined && !(body instanceof FormData);
 		for (let broken = 0; ; ) {
@@ -68,7 +68,7 @@ export class Api extends EventTarget {
 			let response;
 			try {
 				response = await fetch(this.url(path), {
-					method, headers, signal, cache: "no-store",
+					method, headers, signal, keepalive, cache: "no-store",
 					body: json ? JSON.stringify(body) : body,
 				});
 			} catch (error) {
@@ -90,6 +90,14 @@ export class Api extends EventTarget {
 			}
 			throw this.#problem(response.status, await response.text());
 		}
+	}
+
+	/** One request with a body as it is, which is not tried again. */
+	async post(path, body, type) {
+		const headers = { ...this.#headers(true), "Content-Type": type };
+		const response = await fetch(this.url(path), { method: "POST", headers, body, cache: "no-store" });
+		if (!response.ok) throw this.#problem(response.status, await response.text());
+		return response;
 	}
 
 	/** Send a file, telling how far it is (0 to 1). */

@@ -3,18 +3,18 @@
 import { Album } from "./album.js";
 import { Api } from "./api.js";
 import { Backdrop } from "./backdrop.js";
-import { $, announce, icon, kept, later, make, segmented, sentence, setIcon, toast } from "./dom.js";
+import { $, announce, icon, kept, later, make, segmented, sentence, themes, toast } from "./dom.js";
 import { Panel } from "./panel.js";
 import { Saver } from "./save.js";
 import { Stage } from "./stage.js";
 
 const THUMB = 112; // CSS pixels are half of it
-const THEMES = { "": ["auto", "as the system"], light: ["light", "light"], dark: ["dark", "dark"] };
 
 /** Begin, when the page's document is there. The token is only kept here where cookies do not stick. */
 export async function start(token = "") {
 	if (location.hash.startsWith("#token=")) history.replaceState(null, "", location.pathname + location.search); // let in already
 	const api = new Api(token);
+	if (token) $("#go-live").hash = `token=${token}`;
 	themes();
 	let config;
 	listenToServer(api);
@@ -59,6 +59,8 @@ class Page {
 		this.#samples();
 		await this.album.restore();
 		this.list();
+		$("#go-live").hidden = !this.config.live;
+		if (kept.get("video")) await this.video();
 		$("#app").dataset.ready = "";
 	}
 
@@ -181,6 +183,7 @@ class Page {
 
 	/** After the background has changed. */
 	painted() {
+		this.watcher?.painted();
 		const { kind, colour, blur } = this.backdrop;
 		kept.set("backdrop", JSON.stringify({ kind: kind === "picture" ? "transparent" : kind, colour, blur }));
 		if (kind === "blur") this.blurLater();
@@ -209,12 +212,20 @@ class Page {
 	// What happens
 
 	take(files) {
+		const [video] = [...files].filter((file) => file.type.startsWith("video/") || /\.(mp4|mov|m4v|webm|mkv|avi|3gp|mpe?g|ts|wmv|ogv)$/i.test(file.name));
+		if (video) return this.video(video);
 		const pictures = [...files].filter((file) => file.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|bmp|tiff?|heic|heif|avif)$/i.test(file.name));
 		const others = files.length - pictures.length;
 		if (others) toast(others === files.length ? "Only pictures can be added." : `${others} of ${files.length} files are no pictures and were left out.`, "bad");
 		if (!pictures.length) return;
 		this.album.add(pictures);
 		announce(pictures.length === 1 ? `${pictures[0].name} is being cut out.` : `${pictures.length} pictures are being cut out.`);
+	}
+
+	/** Videos have a view of their own, which is loaded when it is needed. */
+	async video(file) {
+		const { videoView } = await import("./video.js");
+		await videoView(this).open(file);
 	}
 
 	async remove(picture) {
@@ -420,26 +431,6 @@ function ask(title, text) {
 	dialog.returnValue = "";
 	dialog.showModal();
 	return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
-}
-
-function themes() {
-	const root = document.documentElement;
-	const show = () => {
-		const [symbol, words] = THEMES[root.dataset.theme ?? ""];
-		setIcon($("#theme"), symbol);
-		$("#theme").setAttribute("aria-label", `Theme: ${words}`);
-		$("#theme").title = `Theme: ${words}`;
-	};
-	$("#theme").addEventListener("click", () => {
-		const names = Object.keys(THEMES);
-		const next = names[(names.indexOf(root.dataset.theme ?? "") + 1) % names.length];
-		if (next) root.dataset.theme = next;
-		else delete root.dataset.theme;
-		kept.set("theme", next || null, true);
-		show();
-		announce($("#theme").title);
-	});
-	show();
 }
 
 if (document.querySelector("script[data-start]")) start();

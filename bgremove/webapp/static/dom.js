@@ -114,6 +114,29 @@ export function later(wait, work) {
 	};
 }
 
+const THEMES = { "": ["auto", "as the system"], light: ["light", "light"], dark: ["dark", "dark"] };
+
+/** The button that chooses between light and dark. */
+export function themes() {
+	const root = document.documentElement;
+	const show = () => {
+		const [symbol, words] = THEMES[root.dataset.theme ?? ""];
+		setIcon($("#theme"), symbol);
+		$("#theme").setAttribute("aria-label", `Theme: ${words}`);
+		$("#theme").title = `Theme: ${words}`;
+	};
+	$("#theme").addEventListener("click", () => {
+		const names = Object.keys(THEMES);
+		const next = names[(names.indexOf(root.dataset.theme ?? "") + 1) % names.length];
+		if (next) root.dataset.theme = next;
+		else delete root.dataset.theme;
+		kept.set("theme", next || null, true);
+		show();
+		announce($("#theme").title);
+	});
+	show();
+}
+
 export const sleep = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));

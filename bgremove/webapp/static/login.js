@@ -30,7 +30,7 @@ async function enter(text) {
 			method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }),
 		});
 		if (!answer.ok) throw new Error(await reason(answer));
-		const page = await fetch(address("./"), { headers: { "X-Api-Key": token }, cache: "no-store" });
+		const page = await fetch(location.pathname, { headers: { "X-Api-Key": token }, cache: "no-store" });
 		if (!page.ok) throw new Error(await reason(page));
 		await show(await page.text(), token);
 	} catch (problem) {
@@ -50,8 +50,10 @@ async function reason(answer) {
 /** Put the page in place of this one. Scripts of a parsed document do not run: it is begun by hand. */
 async function show(text, token) {
 	const page = new DOMParser().parseFromString(text, "text/html");
-	if (!page.querySelector("#app")) throw new Error("The server did not take this token.");
-	const { start } = await import("./app.js");
+	const app = page.querySelector("#app");
+	if (!app) throw new Error("The server did not take this token.");
+	for (const sheet of page.querySelectorAll("link[rel=stylesheet]")) document.head.append(document.adoptNode(sheet));
+	const { start } = await import(`./${app.dataset.script ?? "app.js"}`);
 	document.title = page.title;
 	document.body.replaceWith(document.adoptNode(page.body));
 	await start(token);

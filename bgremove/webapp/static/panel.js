@@ -67,7 +67,7 @@ export class Panel {
 	}
 }
 
-class BackgroundSheet {
+export class BackgroundSheet {
 	constructor(shell) {
 		this.shell = shell;
 	}

@@ -1,7 +1,7 @@
 // The picture on the page: before and after, zoom and pan, the brush, and the outlines of what was found.
 
 import { $, clamp, draw } from "./dom.js";
-import { drawBlur, drawPicture } from "./backdrop.js";
+import { drawPicture } from "./backdrop.js";
 import { Stroke } from "./mask.js";
 
 const MARGIN = 20; // around the picture, CSS pixels
@@ -120,8 +120,15 @@ export class Stage extends EventTarget {
 		const drawn = this.#drawn;
 		this.#back.hidden = true;
 		if (!drawn?.mask || transparent || kind === "colour") return;
-		if (kind === "picture") drawPicture(this.#back, picture.bitmap, fit, drawn.scale);
-		else drawBlur(this.#back, drawn.before, drawn.mask, blur);
+		if (kind === "blur") return void this.#paintBlur(drawn, blur);
+		drawPicture(this.#back, picture.bitmap, fit, drawn.scale);
+		this.#back.hidden = false;
+	}
+
+	async #paintBlur(drawn, blur) {
+		const { drawBlur } = await import("./blur.js");
+		if (drawn !== this.#drawn || this.backdrop.kind !== "blur") return;
+		drawBlur(this.#back, drawn.before, drawn.mask, blur);
 		this.#back.hidden = false;
 	}
 
