@@ -256,8 +256,12 @@ def _guided_band(image: Image, alpha: Alpha, unknown: Mask, radius: int, epsilon
         coefficients, colours = _coefficients(
             image[tile.outer], alpha[tile.outer], radius, epsilon, subsample
         )
-        where = unknown[tile.inner]
-        values = _evaluate(coefficients[tile.within][where], colours[tile.within][where])
+        # Their places in a row: NumPy takes by these in half the time that it takes by a mask.
+        rows, columns = np.nonzero(unknown[tile.inner])
+        places = (rows + tile.within[0].start) * colours.shape[1] + (columns + tile.within[1].start)
+        values = _evaluate(
+            coefficients.reshape(-1, 4).take(places, axis=0), colours.reshape(-1, 3).take(places, axis=0)
+        )
         found.append((tile, np.clip(values, 0, 1, out=values)))
 
     each_tile(work, unknown, size=256, margin=2 * radius + subsample)

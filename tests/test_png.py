@@ -35,6 +35,17 @@ def pixels(shape: tuple[int, ...], seed: int) -> npt.NDArray[np.uint8]:
     return values
 
 
+@pytest.fixture(params=["isal", "zlib"])
+def deflate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With the quick package, and as where it is not installed."""
+    if request.param == "isal":
+        pytest.importorskip("isal", reason="isal is not installed")
+    else:
+        monkeypatch.setattr(png, "_isal", lambda: None)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("deflate")
 @pytest.mark.parametrize("seed", range(24))
 def test_any_picture_comes_back(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(seed)
@@ -47,6 +58,7 @@ def test_any_picture_comes_back(seed: int, monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_array_equal(np.asarray(decoded), picture)
 
 
+@pytest.mark.usefixtures("deflate")
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 4), (1, 5000, 3), (5000, 1, 3), (2, 30000, 4), (30000, 2)])
 def test_extreme_shapes(shape: tuple[int, ...]) -> None:
     picture = pixels(shape, 0)
