@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
+import math
 import os
 import re
 import string
@@ -13,7 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
+
+import cv2
 
 from bgremove.arrays import Trimap
 from bgremove.compositing import Pixels
@@ -32,9 +36,17 @@ from bgremove.io import (
     write_bytes,
 )
 from bgremove.pipeline import Instance, Settings, Wanted, process
+from bgremove.registry import remover_info
 from bgremove.removers.base import Remover
+from bgremove.removers.onnx import sharing_cores
+from bgremove.threads import alone
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 Exists = Literal["refuse", "overwrite", "skip"]
+
+_SMALL_MB = 50  # networks of less take no more memory for a picture than the picture itself
 
 STREAM = "-"
 """Standard input or output."""
@@ -196,17 +208,74 @@ def run_jobs(
             why = f"{job.name}: unexpected {type(error).__name__}: {error}"
             return Outcome(job, "failed", error=why, exception=error)
 
-    with ThreadPoolExecutor(workers) as pool:
-        left, running = iter(jobs), set[Future[Outcome]]()
+    return in_parallel(work, jobs, workers=workers, stop=stop)
+
+
+def in_parallel(
+    work: Callable[[T], R], items: Iterable[T], *, workers: int, stop: threading.Event | None = None
+) -> Iterator[R]:
+    """What `work` gives for each item, as it ends; each is a whole picture's work, decoding to encoding.
+
+    With a worker for each core, each stays on its own: so one picture is decoded while another one is in
+    the network and the next is encoded, with nobody waiting for anybody. Two cores do 1.6 times as many
+    pictures as when all of them work on one picture at a time, most steps of which have a part that only
+    one can do.
+
+    Args:
+        items: taken as workers become free; no more are held than there are workers.
+        stop: when set, no other item is taken.
+    """
+    crowded = _crowded(workers)
+
+    def one(item: T) -> R:
+        with alone() if crowded else contextlib.nullcontext():
+            return work(item)
+
+    with _opencv_alone() if crowded else contextlib.nullcontext(), ThreadPoolExecutor(workers) as pool:
+        left, running = iter(items), set[Future[R]]()
         while True:
             if stop is None or not stop.is_set():
-                running |= {pool.submit(work, job) for job in itertools.islice(left, workers - len(running))}
+                running |= {pool.submit(one, item) for item in itertools.islice(left, workers - len(running))}
             if not running:
                 return
             # The timeout lets Ctrl-C through on systems where a wait cannot be interrupted.
             done, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
+
+
+def usual_workers(pictures: int, model: str) -> int:
+    """How many pictures are done at a time if nobody says: one for each core, but large networks take memory.
+
+    Args:
+        pictures: how many there are.
+        model: the remover's name.
+    """
+    weights = remover_info(model).weights
+    small = weights is None or (weights.size_mb or math.inf) < _SMALL_MB
+    return max(1, min(8 if small else 4, os.cpu_count() or 1, pictures))
+
+
+def for_workers(workers: int) -> contextlib.AbstractContextManager[None]:
+    """Around the building of a remover that `workers` share, each of which runs its network, too."""
+    if workers < 2:
+        return contextlib.nullcontext()
+    return sharing_cores(max(1, (os.cpu_count() or 1) - workers + 1))
+
+
+def _crowded(workers: int) -> bool:
+    return workers > 1 and workers >= (os.cpu_count() or 1)
+
+
+@contextlib.contextmanager
+def _opencv_alone() -> Iterator[None]:
+    """OpenCV, too, works on the threads that call it only."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _do(

@@ -188,7 +188,7 @@ FILE = click.Path(readable=False, path_type=Path)
     "--overwrite", "exists", flag_value="overwrite", help="Replace outputs that exist (never an input)"
 )
 @click.option("--skip-existing", "exists", flag_value="skip", help="Leave outputs that exist, do the others")
-@click.option("-j", "--jobs", type=int, metavar="N", help="Pictures at a time  [1 to 64; default: up to 4]")
+@click.option("-j", "--jobs", type=int, metavar="N", help="Pictures at a time  [1 to 64; default: up to 8]")
 @click.option(
     "--max-megapixels", type=float, default=None, metavar="N", help="Refuse larger pictures  [default: 100]"
 )
@@ -213,7 +213,7 @@ def remove(
     INPUT is a file, a folder, a pattern in quotes ('photos/*.jpg'), or - for standard input.
     The settings below are those of the chosen model: add --model NAME to see another's.
     """
-    from bgremove.batch import STREAM, plan_jobs, run_jobs
+    from bgremove.batch import STREAM, plan_jobs, run_jobs, usual_workers
     from bgremove.io import MAX_MEGAPIXELS
     from bgremove.pipeline import Settings
 
@@ -230,16 +230,17 @@ def remove(
         raise OptionError("standard output is a terminal; send it to a file (> cutout.png) or give -o FILE")
     marked = None if hint is None else _read_hint(hint, model, limit)
     todo = plan_jobs(inputs, out, plan, recursive=recursive, overwrite=exists == "overwrite")
+    workers = min(jobs or usual_workers(len(todo), model), len(todo))
     with (
         stop_on_ctrl_c(gently=len(todo) > 1) as stop,
         Progress(len(todo), todo[0].name, quiet=quiet) as progress,
     ):
         outcomes = run_jobs(
             todo,
-            _Shared(plan, device, model_file, progress, quiet=quiet),
+            _Shared(plan, device, model_file, progress, workers, quiet=quiet),
             plan,
             exists=exists or "refuse",
-            workers=min(jobs or min(4, os.cpu_count() or 1), len(todo)),
+            workers=workers,
             hint=marked,
             max_megapixels=limit,
             stop=stop,
@@ -252,9 +253,16 @@ class _Shared:
     """The remover of a run: built once, by the first picture that needs it; if that fails, once too."""
 
     def __init__(
-        self, plan: Settings, device: Device, model_file: Path | None, progress: Progress, *, quiet: bool
+        self,
+        plan: Settings,
+        device: Device,
+        model_file: Path | None,
+        progress: Progress,
+        workers: int,
+        *,
+        quiet: bool,
     ) -> None:
-        self._plan, self._device, self._model_file = plan, device, model_file
+        self._plan, self._device, self._model_file, self._workers = plan, device, model_file, workers
         self._progress, self._quiet = progress, quiet
         self._lock = threading.Lock()
         self._made: Remover | BGRemoveError | None = None
@@ -271,8 +279,11 @@ class _Shared:
         if not self._quiet and (needs := _needs(self._plan.model, self._model_file)):
             say(needs)
         self._progress.phase(f"loading {self._plan.model}")
+        from bgremove.batch import for_workers
+
         try:
-            remover = self._plan.create_remover(self._device, self._model_file)
+            with for_workers(self._workers):
+                remover = self._plan.create_remover(self._device, self._model_file)
         except BGRemoveError as error:
             return error
         finally:
