@@ -192,6 +192,8 @@ def _decoded(data: bytes) -> Image:
     try:
         with PILImage.open(io.BytesIO(data), formats=("JPEG",)) as header:
             width, height = header.size
+    except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning):
+        raise TooLarge(f"a frame may be {FRAME_SIDE} px wide and high; this one is far larger") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         raise WrongRequest("a frame must be a JPEG") from None
     if max(width, height) > FRAME_SIDE:

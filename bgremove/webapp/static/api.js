@@ -101,9 +101,9 @@ export class Api extends EventTarget {
 	}
 
 	/** Send a file, telling how far it is (0 to 1). */
-	async upload(path, file, name, { onProgress, onWait, signal } = {}) {
+	async upload(path, file, name, { onProgress, onWait, signal, raw = false } = {}) {
 		for (let broken = 0; ; ) {
-			const answer = await this.#send(path, file, name, onProgress, signal);
+			const answer = await this.#send(path, file, name, onProgress, signal, raw);
 			if (answer.status === 0) {
 				broken = await this.#again(broken);
 			} else if (answer.status === 429) {
@@ -131,11 +131,11 @@ export class Api extends EventTarget {
 		return headers;
 	}
 
-	#send(path, file, name, onProgress, signal) {
+	#send(path, file, name, onProgress, signal, raw) {
 		return new Promise((done, fail) => {
 			const request = new XMLHttpRequest();
-			const form = new FormData();
-			form.append("file", file, name);
+			let form = file; // as it is
+			if (!raw) (form = new FormData()).append("file", file, name);
 			request.open("POST", this.url(path));
 			for (const [header, value] of Object.entries(this.#headers(true))) request.setRequestHeader(header, value);
 			request.upload.onprogress = (event) => event.lengthComputable && onProgress?.(event.loaded / event.total);

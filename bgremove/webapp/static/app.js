@@ -54,8 +54,9 @@ class Page {
 
 	async begin() {
 		const { minutes, megabytes, megapixels } = this.config.limits;
-		const kept = minutes >= 1 ? `${Math.round(minutes)} minutes` : `${Math.round(minutes * 60)} seconds`;
-		$("#promise").textContent = `Pictures go to this server only, are yours alone, and are deleted when you clear them or ${kept} after you leave. Up to ${megabytes} MB and ${megapixels} megapixels each.`;
+		const { video } = this.config;
+		const long = minutes >= 1 ? `${Math.round(minutes)} minutes` : `${Math.round(minutes * 60)} seconds`;
+		$("#promise").textContent = `Pictures go to this server only, are yours alone, and are deleted when you clear them or ${long} after you leave. Up to ${megabytes} MB and ${megapixels} megapixels each${video ? `; videos up to ${video.megabytes} MB, of which ${video.seconds} s are cut out` : ""}.`;
 		this.#samples();
 		await this.album.restore();
 		this.list();
@@ -73,7 +74,7 @@ class Page {
 		$("#work").hidden = !any;
 		if (any && here) $("#stage").focus({ preventScroll: true });
 		$("#welcome").hidden = any;
-		$("#app").dataset.view = any ? "work" : "welcome";
+		$("#app").dataset.view = this.watcher?.shown ? "video" : any ? "work" : "welcome";
 		$("#clear").hidden = !any;
 		$("#save").hidden = !any;
 		if (!any) this.saver.open(false);
@@ -212,13 +213,15 @@ class Page {
 	// What happens
 
 	take(files) {
-		const [video] = [...files].filter((file) => file.type.startsWith("video/") || /\.(mp4|mov|m4v|webm|mkv|avi|3gp|mpe?g|ts|wmv|ogv)$/i.test(file.name));
+		const [video, more] = [...files].filter((file) => file.type.startsWith("video/") || /\.(mp4|mov|m4v|webm|mkv|avi|3gp|mpe?g|ts|wmv|ogv)$/i.test(file.name));
+		if (more) toast("One video at a time: the first one is taken.", "bad");
 		if (video) return this.video(video);
 		const pictures = [...files].filter((file) => file.type.startsWith("image/") || /\.(jpe?g|png|webp|gif|bmp|tiff?|heic|heif|avif)$/i.test(file.name));
 		const others = files.length - pictures.length;
 		if (others) toast(others === files.length ? "Only pictures can be added." : `${others} of ${files.length} files are no pictures and were left out.`, "bad");
 		if (!pictures.length) return;
 		this.album.add(pictures);
+		if (this.watcher?.shown) toast("The pictures are behind this video: close it to see them.");
 		announce(pictures.length === 1 ? `${pictures[0].name} is being cut out.` : `${pictures.length} pictures are being cut out.`);
 	}
 
@@ -351,7 +354,7 @@ class Page {
 	#key(event) {
 		const typing = event.target.closest?.("input:not([type=range]):not([type=checkbox]), textarea, select");
 		const picture = this.album.selected;
-		if (typing || !picture || $("#ask").open) return;
+		if (typing || !picture || $("#ask").open || this.watcher?.shown) return;
 		const command = event.ctrlKey || event.metaKey;
 		const letter = event.key.toLowerCase();
 		if (command && letter === "z") this.album.undo(picture, event.shiftKey ? 1 : -1);
@@ -424,8 +427,10 @@ function banner(text, retry = true) {
 }
 
 /** A question with two answers. */
-function ask(title, text) {
+export function ask(title, text, no = "Keep them", yes = "Remove") {
 	const dialog = $("#ask");
+	$("#ask-no").textContent = no;
+	$("#ask-yes").textContent = yes;
 	$("#ask-title").textContent = title;
 	$("#ask-text").textContent = text;
 	dialog.returnValue = "";

@@ -22,23 +22,28 @@ export class Composer {
 	#subject = scratch();
 	#behind = scratch();
 	#blurred = scratch();
+	#tiny = scratch();
 	#fitted = { canvas: document.createElement("canvas"), for: "" };
 
 	/**
 	 * @param target a canvas, which gets the frame's size.
 	 * @param frame what can be drawn, `width` x `height`.
 	 * @param matte the matte as a grey picture of any size, or what can be drawn with its own transparency.
-	 * @param backdrop the choice of a background (Backdrop); `see` is a colour to show through, if any.
+	 * @param backdrop the choice of a background (Backdrop).
+	 * @param subject the subject in its own colours, already cut out; else it is cut out of the frame.
 	 */
-	draw(target, frame, matte, backdrop, { grey = true } = {}) {
+	draw(target, frame, matte, backdrop, { grey = true, subject = null } = {}) {
 		const { width, height } = frame;
 		const mask = grey ? this.#greyMask(matte) : matte;
-		const subject = sized(this.#subject, width, height);
-		subject.globalCompositeOperation = "source-over";
-		subject.drawImage(frame, 0, 0);
-		subject.globalCompositeOperation = "destination-in";
-		subject.imageSmoothingQuality = "high";
-		subject.drawImage(mask, 0, 0, width, height);
+		if (!subject) {
+			const cut = sized(this.#subject, width, height);
+			cut.globalCompositeOperation = "source-over";
+			cut.drawImage(frame, 0, 0);
+			cut.globalCompositeOperation = "destination-in";
+			cut.imageSmoothingQuality = "high";
+			cut.drawImage(mask, 0, 0, width, height);
+			subject = cut.canvas;
+		}
 		const out = sized(target.getContext("2d"), width, height);
 		const { kind } = backdrop;
 		if (kind === "colour") {
@@ -46,7 +51,7 @@ export class Composer {
 			out.fillRect(0, 0, width, height);
 		} else if (kind === "picture" && backdrop.picture) out.drawImage(this.#picture(backdrop, width, height), 0, 0);
 		else if (kind === "blur") this.#blur(out, frame, mask, backdrop.blur);
-		out.drawImage(subject.canvas, 0, 0);
+		out.drawImage(subject, 0, 0);
 	}
 
 	/** A grey picture as a picture whose alpha it is. */
@@ -84,6 +89,10 @@ export class Composer {
 		for (const [dx, dy] of [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) behind.drawImage(mask, dx, dy, w, h);
 		const sigma = Math.max(1, ((percent / 100) * Math.max(width, height)) / SMALLER);
 		const blurred = sized(this.#blurred, w, h);
+		const tiny = sized(this.#tiny, 4, 3);
+		tiny.drawImage(frame, 0, 0, 4, 3);
+		blurred.imageSmoothingQuality = "high";
+		blurred.drawImage(tiny.canvas, 0, 0, w, h); // where there is no background at all
 		// Wide ones first: they fill what the narrow ones leave open. Each is drawn several times, which makes
 		// it opaque wherever there is a little of it.
 		for (const factor of [12, 4, 1]) {

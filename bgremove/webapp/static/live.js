@@ -62,6 +62,7 @@ class LiveView {
 		const sheet = new BackgroundSheet(shell);
 		const parts = sheet.build().slice(0, -1);
 		sheet.hint.textContent = "Nothing behind you: a saved picture is see-through.";
+		sheet.parts.blur.querySelector(".help").textContent = "Your own background out of focus.";
 		sheet.update();
 		$("#backdrop-file").addEventListener("change", (event) => {
 			const [file] = event.target.files;
@@ -274,6 +275,7 @@ class LiveView {
 		const { frame, grey } = this.#last;
 		this.#canvas.classList.toggle("checker", this.backdrop.transparent);
 		this.#composer.draw(this.#canvas, frame, grey, this.backdrop);
+		this.#canvas.style.setProperty("--ratio", frame.width / frame.height);
 	}
 
 	#count(delay) {

@@ -36,18 +36,31 @@ READ_BACK = "willReadFrequently"  # said because the tests read canvases
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    """A Chromium that is installed."""
+def launch() -> Iterator[Callable[..., Browser]]:
+    """Starts the Chromium that is installed, with more flags."""
     playwright_api = pytest.importorskip(
         "playwright.sync_api", reason='browsers are driven with Playwright: pip install -e ".[test]"'
     )
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip("no Chromium is installed: apt-get install chromium")
+    started = []
     with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
-        yield browser
-        browser.close()
+
+        def launch(*flags: str) -> Browser:
+            browser: Browser = playwright.chromium.launch(executable_path=found, args=[*FLAGS, *flags])
+            started.append(browser)
+            return browser
+
+        yield launch
+        for browser in started:
+            browser.close()
+
+
+@pytest.fixture(scope="package")
+def browser(launch: Callable[..., Browser]) -> Browser:
+    """A Chromium that is installed."""
+    return launch()
 
 
 @pytest.fixture(scope="package")
@@ -61,9 +74,9 @@ def server() -> Iterator[Server]:
 def open_page(browser: Browser, server: Server) -> Iterator[Opener]:
     """Opens pages; whatever a page complains of in its console fails the test.
 
-    Args of what it gives: `address` (the server's own by default); `refusals` True if the server is to
-    refuse something; `ready` False to not wait until it can be used; `script` runs before
-    the page's own; the rest is for the browser's context.
+    Args of what it gives: `address` (the server's own by default); `chromium`, if not the usual
+    one; `refusals` True if the server is to refuse something; `ready` False to not wait until it can
+    be used; `script` runs before the page's own; the rest is for the browser's context.
     """
     complaints: list[str] = []
     contexts = []
@@ -71,12 +84,13 @@ def open_page(browser: Browser, server: Server) -> Iterator[Opener]:
     def open_page(
         address: str = "", *, refusals: bool = False, ready: bool = True, script: str = "", **options: Any
     ) -> Page:
-        context = browser.new_context(**{**DESKTOP, "accept_downloads": True, **options})
+        chromium = options.pop("chromium", browser)
+        context = chromium.new_context(**{**DESKTOP, "accept_downloads": True, **options})
         context.set_default_timeout(15_000)
         contexts.append(context)
         if script:
             context.add_init_script(script)
-        page = context.new_page()
+        page: Page = context.new_page()
 
         def heard(message: ConsoleMessage) -> None:
             expected = refusals and any(one in message.text for one in REFUSED)
