@@ -175,7 +175,9 @@ def check_area(name: str, height: int, width: int) -> None:
         VideoError: over :data:`~bgremove.io.MAX_MEGAPIXELS`.
     """
     if height < 1 or width < 1:
-        raise VideoError(f"{name} has frames of {width} x {height} pixels; get the file again from where it came")
+        raise VideoError(
+            f"{name} has frames of {width} x {height} pixels; get the file again from where it came"
+        )
     if height * width > MAX_MEGAPIXELS * 1e6:
         raise VideoError(
             f"{name} has frames of {width} x {height}, more than {MAX_MEGAPIXELS:g} megapixels; make it smaller first"
@@ -353,7 +355,11 @@ class FilmFile(Video):
         self._packets = itertools.chain(ahead, self._packets)
         # B-frames at the end of what was read may have others between them that were not.
         stamps = sorted(packet.pts for packet in ahead if packet.size and packet.pts is not None)
-        return stamps if len(ahead) < _LOOK_PACKETS and total <= _LOOK_BYTES else stamps[: max(2, len(stamps) - 16)]
+        return (
+            stamps
+            if len(ahead) < _LOOK_PACKETS and total <= _LOOK_BYTES
+            else stamps[: max(2, len(stamps) - 16)]
+        )
 
     def _safe_packets(self) -> Iterator[Any]:
         """Packets as long as the file is whole; where it is not, :meth:`_decoded` meets the error again."""
@@ -484,10 +490,16 @@ def _why_not(name: str, head: bytes, error: Exception) -> str:
     pictures = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
     if head.startswith(pictures) or head[4:12] in (b"ftypheic", b"ftypavif", b"ftypmif1", b"ftypheix"):
         return f"{name} is a single picture, not a video; use: bgremove remove"
-    if head.startswith((b"RIFF",)) or head[4:8] in (b"ftyp", b"moov", b"mdat") or head[:4] == b"\x1aE\xdf\xa3":
+    if (
+        head.startswith((b"RIFF",))
+        or head[4:8] in (b"ftyp", b"moov", b"mdat")
+        or head[:4] == b"\x1aE\xdf\xa3"
+    ):
         return f"{name} is damaged or incomplete, its header cannot be read; get it again from where it came"
-    return f"{name} is not a video that can be read (it begins with {head[:12]!r}); expected {_KNOWN}".replace(
-        "begins with b", "begins with "
+    return (
+        f"{name} is not a video that can be read (it begins with {head[:12]!r}); expected {_KNOWN}".replace(
+            "begins with b", "begins with "
+        )
     )
 
 
@@ -497,9 +509,7 @@ def _why_not(name: str, head: bytes, error: Exception) -> str:
 def _rate_of(stream: Any, stamps: list[int]) -> tuple[Fraction, bool]:
     """Frames a second, and whether they come at times of their own."""
     base = Fraction(stream.time_base)
-    said = [
-        Fraction(one) for one in (stream.base_rate, stream.guessed_rate, stream.average_rate) if one
-    ]
+    said = [Fraction(one) for one in (stream.base_rate, stream.guessed_rate, stream.average_rate) if one]
     sane = [one for one in said if Fraction(1, 100) <= one <= 1000]
     steps = [later - earlier for earlier, later in itertools.pairwise(stamps) if later > earlier]
     if not steps:
@@ -519,9 +529,9 @@ def _rate_of(stream: Any, stamps: list[int]) -> tuple[Fraction, bool]:
     average = Fraction(stream.average_rate) if stream.average_rate else mean
     if not Fraction(1, 100) <= average <= 1000 or len(steps) < 2:
         average = mean
-    average = average.limit_denominator(1001)
+    average = Fraction(90_000, max(1, round(90_000 / average)))  # which leaves a clock of 90 kHz exact
     spread = (max(steps) - min(steps)) * base
-    return max(average, Fraction(1, 1000)), spread > max(2 * base, Fraction(1, 1000))
+    return average, spread > max(2 * base, Fraction(1, 1000))
 
 
 def _grid(stamps: list[int], rate: Fraction, base: Fraction) -> Fraction | None:
@@ -534,7 +544,9 @@ def _grid(stamps: list[int], rate: Fraction, base: Fraction) -> Fraction | None:
 
 def _duration(container: Any, stream: Any, origin: Fraction) -> Fraction | None:
     if stream.duration:
-        start = stream.start_time * Fraction(stream.time_base) - origin if stream.start_time is not None else 0
+        start = (
+            stream.start_time * Fraction(stream.time_base) - origin if stream.start_time is not None else 0
+        )
         return stream.duration * Fraction(stream.time_base) + start
     said = _tagged_duration(stream)
     if said is not None:
@@ -620,7 +632,9 @@ class _Look:
         source = self._matrix(frame)
         if self._tone is not None:
             frame = self._tone.mapped(frame, source)
-            return np.asarray(self._reformat(frame, format="rgb24", interpolation=_GOOD, threads=1).to_ndarray())
+            return np.asarray(
+                self._reformat(frame, format="rgb24", interpolation=_GOOD, threads=1).to_ndarray()
+            )
         name = frame.format.name
         fast = name in _FAST_FORMATS
         rgb = self._reformat(
@@ -673,7 +687,9 @@ def _truncates() -> bool:
 
     grey = Frame(256, 16, "yuv420p")
     for plane in grey.planes:
-        plane.update(np.tile(np.clip(np.arange(plane.line_size), 40, 220).astype(np.uint8), plane.height).tobytes())
+        plane.update(
+            np.tile(np.clip(np.arange(plane.line_size), 40, 220).astype(np.uint8), plane.height).tobytes()
+        )
     quick, good = (
         VideoReformatter()
         .reformat(grey, format="rgb24", src_colorspace=_BT709, dst_color_range=_FULL, interpolation=way)

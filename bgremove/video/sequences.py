@@ -67,7 +67,9 @@ def as_pattern(path: Path) -> re.Pattern[str]:
 
 def natural(name: str) -> list[tuple[int, int, str]]:
     """Sorts ``frame_10`` behind ``frame_9``."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    return [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part
+    ]
 
 
 def _listed(folder: Path) -> list[Path]:
