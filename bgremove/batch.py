@@ -251,8 +251,9 @@ def usual_workers(pictures: int, model: str) -> int:
         pictures: how many there are.
         model: the remover's name.
     """
-    weights = remover_info(model).weights
-    small = weights is None or (weights.size_mb or math.inf) < _SMALL_MB
+    row = remover_info(model)
+    unknown = math.inf if row.needs_file or row.weights else 0
+    small = (row.weights and row.weights.size_mb or unknown) < _SMALL_MB
     return max(1, min(8 if small else 4, os.cpu_count() or 1, pictures))
 
 
@@ -477,7 +478,7 @@ def _namer(
 ) -> Callable[[_Item], dict[Wanted, Path | None]]:
     outputs = settings.wanted
     extension = output_format(None, settings.write.format).extensions[0]
-    names = _names(outputs)
+    names = output_names(outputs)
 
     def mark(output: Wanted) -> str:
         return f"_{names[output]}" if len(outputs) > 1 or output == "instances" else ""
@@ -514,7 +515,7 @@ def _namer(
     return in_folder
 
 
-def _names(outputs: Sequence[Wanted]) -> Mapping[Wanted, str]:
+def output_names(outputs: Sequence[Wanted]) -> Mapping[Wanted, str]:
     """What stands for each output in the names of files."""
     if set(outputs) == set(_TOGETHER):
         return _TOGETHER
@@ -545,7 +546,7 @@ def _fill(template: str, item: _Item, output: Wanted, settings: Settings, extens
         "output": "instance" if output == "instances" else output,
         "ext": extension.lstrip("."),
     }
-    used = _fields_of(template, tuple(fields))
+    used = fields_of(template, tuple(fields))
     path = Path(template.format(**fields))
     # A suffix in the template says the format, and with it {ext}.
     if not Path(template).suffix:
@@ -555,7 +556,7 @@ def _fill(template: str, item: _Item, output: Wanted, settings: Settings, extens
     return path
 
 
-def _fields_of(template: str, known: tuple[str, ...]) -> set[str]:
+def fields_of(template: str, known: tuple[str, ...]) -> set[str]:
     """The fields a name template uses."""
     try:
         parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
