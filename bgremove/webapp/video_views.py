@@ -182,10 +182,9 @@ def _still(id: str) -> Any:
         at = math.nan
     if not 0 <= at <= 1e6:
         raise WrongRequest("t must be seconds from the video's beginning")
-    service = parts().service
-    model = request.args.get("model", "")
-    settings = service.video_settings(model)
-    return service.run(lambda: _videos().still_of(job, at, settings))
+    service, all_videos = parts().service, _videos()
+    settings = service.video_settings(request.args.get("model", ""))
+    return service.run(lambda: all_videos.still_of(job, at, settings))
 
 
 def _asked(body: Mapping[str, Any], picture: bytes | None) -> tuple[VideoSettings, str]:

@@ -565,7 +565,8 @@ def _stem(name: str) -> str:
 
 
 def _for_visitors(sentence: str) -> str:
-    """A sentence without the command line's dashes."""
+    """A sentence without the command line's dashes, and what it alone can read."""
+    sentence = sentence.replace(", or pictures (frames/%06d.png)", "")
     return re.sub(r"(?<![\w-])--([a-z])", r"\1", sentence)
 
 

@@ -96,7 +96,7 @@ class VideoView {
 		this.clock = make("output", {});
 		this.time.addEventListener("input", () => this.#moved());
 		this.timeline = make("div", { class: "reel-time" }, this.time, this.clock);
-		this.node = make("main", { class: "reel", id: "video" },
+		this.node = make("main", { class: "reel", id: "video", tabIndex: -1 },
 			make("h1", { class: "sr" }, "A video without its background"),
 			make("section", { class: "view", "aria-label": "The video" }, make("div", { class: "view-top" }, this.title, close), stage, this.timeline),
 			make("aside", { class: "panel", "aria-label": "What to make of it" },
@@ -182,7 +182,7 @@ class VideoView {
 		sheet.node.classList.add("stack");
 		sheet.node.lastElementChild.hidden = true;
 		sheet.hint.hidden = true;
-		$("#video-close").focus({ preventScroll: true });
+		this.node.focus({ preventScroll: true });
 	}
 
 	/** Back to the pictures; the video goes. */
@@ -308,7 +308,7 @@ class VideoView {
 	#moved(now = false) {
 		const at = Number(this.time.value);
 		fill(this.time);
-		this.clock.textContent = `${clock(at)} of ${clock(this.state?.seconds ?? 0)}`;
+		this.clock.textContent = `${clock(at, 1)} of ${clock(this.state?.seconds ?? 0, 1)}`;
 		this.time.setAttribute("aria-valuetext", this.clock.textContent);
 		clearTimeout(this.timer);
 		this.timer = setTimeout(() => this.#look(at), now ? 0 : 140);
@@ -591,7 +591,9 @@ class VideoView {
 		this.go.disabled = !state || this.sending;
 		this.progress.hidden = !busy;
 		this.ready.hidden = !made;
-		this.timeline.hidden = made;
+		this.timeline.hidden = made || !state;
+		this.canvas.hidden = !this.player.hidden;
+		this.node.dataset.state = made ? "made" : this.failed && !state ? "lost" : "";
 		this.time.disabled = !state || busy;
 		this.#partSays();
 		if (busy) this.#progressSays();
@@ -633,8 +635,9 @@ class VideoView {
 		const stopped = result.complete ? "" : "Stopped early. ";
 		const empty = result.empty === result.frames ? "No subject was found. " : result.empty ? `No subject in ${result.empty} of ${result.frames} frames. ` : "";
 		this.readyName.textContent = result.name;
-		this.readyFacts.textContent = `${stopped}${empty}${result.seconds.toFixed(1)} s, ${size(result.bytes)}, made in ${clock(Math.round(result.took))}. ${result.note}`.trim();
-		$("span", this.save).textContent = `Download ${result.name.split(".").pop().toUpperCase()}`;
+		this.readyFacts.textContent = `${stopped}${empty}${result.seconds.toFixed(1)} s, ${size(result.bytes)}, made in ${result.took < 90 ? `${Math.max(1, Math.round(result.took))} s` : clock(Math.round(result.took))}. ${result.note}`.trim();
+		const format = this.config.formats.find((one) => result.name.endsWith(`.${one.name}`));
+		$("span", this.save).textContent = `Download ${format?.title ?? "it"}`;
 	}
 
 	#url(blob) {
@@ -652,12 +655,12 @@ class VideoView {
 	}
 }
 
-/** 62.5 as 1:02.5. */
-function clock(seconds) {
-	const minutes = Math.floor(seconds / 60);
-	const rest = seconds - 60 * minutes;
-	const text = Number.isInteger(seconds) ? String(rest).padStart(2, "0") : rest.toFixed(1).padStart(4, "0");
-	return `${minutes}:${text}`;
+/** 62.5 as 1:02 or 1:02.5. */
+function clock(seconds, digits = 0) {
+	const scale = 10 ** digits;
+	const all = Math.floor(seconds * scale + 1e-6) / scale;
+	const minutes = Math.floor(all / 60);
+	return `${minutes}:${(all - 60 * minutes).toFixed(digits).padStart(digits ? 3 + digits : 2, "0")}`;
 }
 
 function size(bytes) {
