@@ -8,8 +8,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from bgremove.video.run import VideoProgress
 
 
 def printable(text: str) -> str:
@@ -48,6 +52,7 @@ class Progress:
             delay=1,
             bar_format=None if total > 1 else "{desc}, {elapsed}",
         )
+        self.silent = bool(silent)
         self._over = threading.Event()
         self._name = name if total == 1 else ""
         self.phase("")
@@ -75,14 +80,58 @@ class Progress:
             self._bar.refresh()
 
 
+class VideoBar:
+    """Frames, frames a second and the time left, on a terminal; silent elsewhere. A context manager."""
+
+    def __init__(self, name: str, *, quiet: bool = False) -> None:
+        self._progress = Progress(1, name, quiet=quiet)
+        self.done = 0
+
+    def phase(self, text: str) -> None:
+        """Say what is being done now."""
+        self._progress.phase(text)
+
+    def show(self, progress: VideoProgress) -> None:
+        """Show how far it is."""
+        self.done = progress.done
+        if not self._progress.silent:
+            self._progress.phase(in_words(progress))
+
+    def __enter__(self) -> VideoBar:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.__exit__(*error)
+
+
+def in_words(progress: VideoProgress) -> str:
+    """``frame 120 of 1440 (8 %), 12.3 frames a second, 1:47 left``."""
+    total = (
+        "" if progress.total is None else f" of {progress.total} ({100 * progress.done // progress.total} %)"
+    )
+    speed = f", {progress.fps:.1f} frames a second" if progress.fps else ""
+    left = "" if progress.left is None else f", {_clock(progress.left)} left"
+    return f"frame {progress.done}{total}{speed}{left}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 @contextlib.contextmanager
-def stop_on_ctrl_c(*, gently: bool) -> Iterator[threading.Event]:
+def stop_on_ctrl_c(
+    *, gently: bool, saying: str = "stopping after the pictures in work; Ctrl-C again stops at once"
+) -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets, while the second ends the process at once.
 
     Does nothing outside the main thread, where no signal arrives, and where Ctrl-C is ignored (``nohup``).
 
     Args:
         gently: if not, the first one ends the process, too.
+        saying: what is said at the first one.
     """
     stop, asked = threading.Event(), False
 
@@ -92,7 +141,7 @@ def stop_on_ctrl_c(*, gently: bool) -> Iterator[threading.Event]:
             _leave()
         asked = True  # first, as a second Ctrl-C within an event's own set() would wait for it for ever
         stop.set()
-        os.write(2, b"\nstopping after the pictures in work; Ctrl-C again stops at once\n")
+        os.write(2, f"\n{saying}\n".encode())
 
     ours = threading.current_thread() is threading.main_thread()
     if not ours or signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -448,7 +448,7 @@ class _Steady:
 
 def _area(window: tuple[slice, slice]) -> int:
     rows, columns = window
-    return (rows.stop - rows.start) * (columns.stop - columns.start)
+    return int((rows.stop - rows.start) * (columns.stop - columns.start))
 
 
 def _agree(first: Alpha, again: Alpha) -> bool:

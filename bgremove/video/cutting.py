@@ -1,0 +1,128 @@
+"""Frame after frame: the network in order, smoothed over time; then edges and colours, in any order.
+
+::
+
+    predict (any thread, unless the remover remembers) -> steady (in order) -> finish (any thread)
+
+What must be in order works on small mattes and is quick; what costs time, the edges and colours at full
+size, can be done for several frames at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from bgremove.arrays import Alpha, Image, check_alpha, check_image
+from bgremove.compositing import composite
+from bgremove.foreground import ForegroundParams, estimate_foreground
+from bgremove.pipeline import Cut
+from bgremove.refine import RefineParams, edge_radius, refine_alpha
+from bgremove.removers.base import Prediction, Remover, enlarged
+from bgremove.video.params import CutSettings
+from bgremove.video.temporal import SceneCuts, Smoother
+
+_SMALL = 512  # pixels, of the longer side of what is smoothed
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What is known of one frame before its edges are found.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, the frame.
+        seen: as `image`, but grey where the frame itself is transparent.
+        own: (H, W) float32, the frame's own transparency; None if it has none.
+        alpha: (h, w) float32, the raw matte, at the frame's size or smaller.
+        grain: frame pixels per pixel of the prediction.
+        foreground: (H, W, 3) uint8, the remover's own, or None.
+        new_scene: did a new scene begin with it?
+        note: for the user, why there is nothing in it; may be empty.
+    """
+
+    image: Image
+    seen: Image
+    own: Alpha | None
+    alpha: Alpha
+    grain: float
+    foreground: Image | None = None
+    new_scene: bool = False
+    note: str = ""
+
+
+class FrameCutter:
+    """Finds the subject in frame after frame, without flicker.
+
+    Use one for each video; :meth:`look` is all that is needed where frames come one by one. The two steps it
+    consists of are for those who do several at once.
+    """
+
+    def __init__(self, remover: Remover, settings: CutSettings) -> None:
+        self.remover, self.settings = remover, settings
+        self._smoother = Smoother(settings.smooth)
+        self._cuts = SceneCuts(settings.smooth)
+        self._follow: Callable[[Image], Prediction] = remover.follow()
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self.__init__(self.remover, self.settings)  # type: ignore[misc]
+
+    def look(self, image: Image, alpha: Alpha | None = None) -> Look:
+        """Predict and smooth the matte of the next frame.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            alpha: (H, W) float32, the frame's own transparency, if it has any.
+        """
+        return self.steady(self.predict(image, alpha))
+
+    def predict(self, image: Image, alpha: Alpha | None = None) -> Look:
+        """The network's matte of a frame; in order, one at a time, if the remover remembers."""
+        image = check_image(image)
+        seen = image if alpha is None else composite(image, np.full_like(image, 128), alpha)
+        if self.remover.remembers and self._cuts.is_new(seen):
+            self._follow = self.remover.follow()
+        found = self._follow(seen)
+        return Look(
+            image, seen, alpha, check_alpha(found.alpha), found.grain, found.foreground, note=found.note
+        )
+
+    def steady(self, look: Look) -> Look:
+        """Smooth the matte by those of the frames before; in order."""
+        alpha = look.alpha
+        scale = min(1.0, _SMALL / max(alpha.shape))
+        size = (max(1, round(alpha.shape[1] * scale)), max(1, round(alpha.shape[0] * scale)))
+        small = alpha if scale == 1 else cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
+        image = look.seen
+        if image.shape[:2] != small.shape:
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        smooth, new_scene = self._smoother.step(image, small)
+        if scale == 1:
+            alpha = smooth
+        elif smooth is not small:
+            # Only what changes is enlarged, so that no detail is lost.
+            alpha = np.clip(alpha + enlarged(smooth - small, *alpha.shape), 0, 1)
+        return _replaced(look, alpha, new_scene)
+
+
+def _replaced(look: Look, alpha: Alpha, new_scene: bool) -> Look:
+    return Look(look.image, look.seen, look.own, alpha, look.grain, look.foreground, new_scene, look.note)
+
+
+def finish(look: Look, refine: RefineParams, foreground: ForegroundParams) -> Cut:
+    """Edges and colours at the frame's own size; frames may be finished in any order, several at once."""
+    height, width = look.image.shape[:2]
+    alpha = look.alpha if look.alpha.shape == (height, width) else enlarged(look.alpha, height, width)
+    alpha = refine_alpha(look.seen, alpha, refine, grain=look.grain)
+    if look.foreground is not None:
+        colours = look.foreground
+    elif foreground.foreground == "none":
+        colours = look.image
+    else:
+        colours = estimate_foreground(look.image, alpha, foreground.foreground)
+    if look.own is not None:
+        alpha = alpha * look.own
+    return Cut(look.image, alpha, colours, edge_radius(alpha, look.grain), note=look.note)
