@@ -180,7 +180,8 @@ def check_area(name: str, height: int, width: int) -> None:
         )
     if height * width > MAX_MEGAPIXELS * 1e6:
         raise VideoError(
-            f"{name} has frames of {width} x {height}, more than {MAX_MEGAPIXELS:g} megapixels; make it smaller first"
+            f"{name} has frames of {width} x {height}, more than {MAX_MEGAPIXELS:g} megapixels; make it "
+            "smaller first"
         )
 
 
@@ -609,12 +610,13 @@ class _Look:
         transfer, primaries = int(frame.color_trc), int(frame.color_primaries)
         if int(frame.colorspace) in (14, 15):
             raise VideoError(
-                f"{name} is in Dolby Vision's own colours, which cannot be read here; export it as SDR or HDR10 first"
+                f"{name} is in Dolby Vision's own colours, which cannot be read here; export it as SDR "
+                "or HDR10 first"
             )
         if transfer in (_PQ, _HLG) or (primaries == _BT2020 and not self.alpha):
             from bgremove.video.hdr import ToneMap
 
-            self._tone = ToneMap(transfer, primaries)
+            self._tone = ToneMap(transfer)
             if transfer in (_PQ, _HLG):
                 kind = "PQ" if transfer == _PQ else "HLG"
                 self.notes.append(f"{name} is HDR ({kind}); its colours were mapped to the standard range")

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import glob
 import itertools
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from PIL import Image as PILImage
 
 from bgremove.arrays import Alpha, Image
-from bgremove.compositing import limit_size
-from bgremove.errors import ImageError, VideoError
+from bgremove.compositing import Pixels, limit_size
+from bgremove.errors import ImageError, OutputError, VideoError
 from bgremove.io import (
     READABLE_EXTENSIONS,
     Picture,
+    WriteParams,
+    encode,
+    no_transparency,
     open_picture,
+    output_format,
+    write_bytes,
 )
 from bgremove.io import Frame as StillFrame
 from bgremove.video.frames import VideoFrame, VideoInfo
-from bgremove.video.reading import Part, Video, check_area
+from bgremove.video.reading import Part, Video, check_area, import_av
+from bgremove.video.writing import Job, VideoWriter, check_folder
 
 _COUNTER = re.compile(r"%(0?)(\d*)d")
 
@@ -216,3 +226,203 @@ def _durations(path: Path, name: str) -> list[Fraction]:
     except ImageError as error:
         raise VideoError(str(error)) from None
     return [one or Fraction(1, 10) for one in found]
+
+
+# Writing ----------------------------------------------------------------------------------------
+
+_SAMPLES = 1 << 16  # pixels of all frames that a GIF's palette is made from
+_NOTE_GIF = "GIF knows no soft edges: pixels less than half opaque became transparent, the others opaque"
+
+
+class PictureWriter(VideoWriter):
+    """Writes each frame as a picture, ``frames/000001.png`` and so on."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        target = job.target if "%" in job.target.name else job.target / "%06d.png"
+        self._names = as_pattern(target)
+        self._target, self._folder = target, target.parent
+        self._format = output_format(Path(f"x{target.suffix or '.png'}"), "auto")
+        if job.alpha and self._format.alpha == "none":
+            raise no_transparency(self._format.name.upper())
+        quality = job.params.quality if self._format.name != "png" else 90
+        self._params = WriteParams(quality=quality)
+        self._written, self._uneven, self._ended = 0, False, False
+        check_folder(self._folder, target)
+        self._state = self._folder / ".bgremove-frames.json"
+        numbers = self._numbers()
+        self.kept = self._kept(numbers) if job.resume else 0
+        if numbers and not self.kept and not job.overwrite:
+            raise OutputError(
+                f"{self._folder} holds such pictures already; add --overwrite to replace them, or give "
+                "another folder"
+            )
+        write_bytes(self._state, json.dumps({"key": job.key}).encode(), overwrite=True)
+
+    @property
+    def notes(self) -> tuple[str, ...]:  # type: ignore[override]
+        rate = f"{float(self._job.rate):.3g}"
+        said = f"single pictures do not say how long they are shown; on average, {rate} are a second"
+        return (said,) if self._uneven else ()
+
+    def _numbers(self) -> set[int]:
+        matches = (self._names.fullmatch(one.name) for one in _listed(self._folder))
+        return {int(match[1]) for match in matches if match}
+
+    def _kept(self, numbers: set[int]) -> int:
+        try:
+            key = json.loads(self._state.read_text())["key"]
+        except (OSError, ValueError, TypeError, KeyError):
+            return 0
+        if key != self._job.key:
+            raise VideoError(
+                f"the pictures in {self._folder} were made with other settings or of another video; give the "
+                "same settings, or leave out --resume to begin anew"
+            )
+        return next(number for number in itertools.count(1) if number not in numbers) - 1
+
+    def write(self, pixels: Pixels, time: Fraction) -> None:
+        number = self.kept + self._written + 1
+        self._uneven |= abs(time * self._job.rate - (number - 1)) > 1
+        data = encode([pixels], self._format, self._params)
+        write_bytes(self._folder / (self._target.name % number), data, overwrite=True)
+        self._written += 1
+
+    def close(self) -> Path:
+        count = self.kept + self._written
+        if self._job.overwrite:
+            for number in self._numbers():
+                if number > count:
+                    (self._folder / (self._target.name % number)).unlink(missing_ok=True)
+        self._end()
+        return self._folder
+
+    def stop(self) -> Path | None:
+        if not self.kept + self._written:
+            self._end()
+            return None
+        self._ended = True
+        return self._folder
+
+    def abandon(self) -> None:
+        if not self._ended and not self.kept + self._written:
+            self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._state.unlink(missing_ok=True)
+
+
+def make_animation(
+    frames: Callable[[], Iterator[tuple[Fraction, Pixels]]], path: Path, muxer: str, job: Job
+) -> list[str]:
+    """A GIF, WebP or APNG file, in memory that does not grow with its length.
+
+    Args:
+        frames: goes through all frames, (H, W, 4) RGBA, with their seconds; may be called twice.
+
+    Returns:
+        Sentences about what could not be kept.
+    """
+    av = import_av()
+    loop = job.params.loop
+    encoder, pixel_format, base = {
+        "gif": ("gif", "pal8", Fraction(1, 100)),
+        "webp": ("libwebp_anim", "bgra", Fraction(1, 1000)),
+        "apng": ("apng", "rgba" if job.alpha else "rgb24", Fraction(1, 1000)),
+    }[muxer]
+    muxing = {
+        "gif": {"loop": "-1" if loop == 1 else str(max(0, loop - 1)), "final_delay": "-1"},
+        "webp": {"loop": str(loop)},
+        "apng": {"plays": str(loop)},
+    }[muxer]
+    options: dict[str, str] = {}
+    if muxer == "webp":
+        quality = job.params.quality
+        options = {"lossless": "1"} if quality == 100 else {"quality": str(quality), "compression_level": "4"}
+    soft = False
+    with av.open(str(path), "w", format=muxer, container_options=muxing) as file:
+        stream = file.add_stream(encoder, rate=job.rate, options=options)
+        stream.height, stream.width = job.size
+        stream.pix_fmt = pixel_format
+        stream.codec_context.time_base = base
+        convert = Quantiser(frames(), job).frame if muxer == "gif" else _plain(pixel_format)
+        last = -1
+        for time, rgba in frames():
+            if muxer == "gif" and not soft:
+                soft = bool(((rgba[..., 3] > 8) & (rgba[..., 3] < 247)).any())
+            frame = convert(rgba)
+            last = max(last + 1, round(time / base))
+            frame.pts, frame.time_base = last, base
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return [_NOTE_GIF] if soft else []
+
+
+def _plain(pixel_format: str) -> Callable[[Pixels], Any]:
+    from av.video.frame import VideoFrame as Frame
+
+    return lambda rgba: Frame.from_ndarray(rgba, "rgba").reformat(format=pixel_format)
+
+
+class Quantiser:
+    """Frames in one palette of 255 colours and transparency; what is at rest does not flicker.
+
+    Args:
+        frames: all of them; their colours are looked at, evenly over their time.
+    """
+
+    def __init__(self, frames: Iterator[tuple[Fraction, Pixels]], job: Job) -> None:
+        from av.filter import Graph
+        from av.video.frame import VideoFrame as Frame
+
+        graph = Graph()
+        height, width = job.size
+        pixels = graph.add(
+            "buffer", f"video_size={width}x{height}:pix_fmt=bgra:time_base=1/100:pixel_aspect=1/1"
+        )
+        colours = graph.add("buffer", "video_size=16x16:pix_fmt=bgra:time_base=1/100:pixel_aspect=1/1")
+        use = graph.add("paletteuse", "dither=bayer:bayer_scale=3:alpha_threshold=128")
+        sink = graph.add("buffersink")
+        pixels.link_to(use, 0, 0)
+        colours.link_to(use, 0, 1)
+        use.link_to(sink)
+        graph.configure()
+        self._pixels, self._sink, self._graph = pixels, sink, graph
+        palette = Frame.from_ndarray(self._palette(frames), "rgba").reformat(format="bgra")
+        palette.pts, palette.time_base = 0, Fraction(1, 100)
+        colours.push(palette)
+        colours.push(None)
+        self._count = 0
+
+    @staticmethod
+    def _palette(frames: Iterator[tuple[Fraction, Pixels]]) -> Pixels:
+        """(16, 16, 4) uint8, the last transparent."""
+        taken: list[npt.NDArray[np.uint8]] = []
+        each, random = 4096, np.random.default_rng(0)
+        step = 1
+        for number, (_, rgba) in enumerate(frames):
+            if number % step:
+                continue
+            visible = rgba[rgba[..., 3] >= 128][:, :3]
+            taken.append(visible[random.integers(0, len(visible), each)] if len(visible) else visible)
+            if len(taken) * each > 2 * _SAMPLES:  # every second one is enough then
+                taken, step = taken[::2], step * 2
+        some = np.concatenate([*taken, np.zeros((1, 3), np.uint8)])
+        picture = PILImage.fromarray(some[None]).quantize(255, PILImage.Quantize.MEDIANCUT, kmeans=3)
+        found = np.array(picture.getpalette(), np.uint8).reshape(-1, 3)[:255]
+        palette = np.zeros((256, 4), np.uint8)
+        palette[:255, 3] = 255
+        palette[: len(found), :3] = found
+        palette[len(found) : 255, :3] = found[-1]
+        return palette.reshape(16, 16, 4)
+
+    def frame(self, rgba: Pixels) -> Any:
+        """A ``pal8`` frame of (H, W, 4) pixels."""
+        from av.video.frame import VideoFrame as Frame
+
+        frame = Frame.from_ndarray(rgba, "rgba").reformat(format="bgra")
+        frame.pts, frame.time_base = self._count, Fraction(1, 100)
+        self._count += 1
+        self._pixels.push(frame)
+        return self._sink.pull()

@@ -98,7 +98,7 @@ class Sound:
             packet.pts -= shift
             packet.dts = packet.pts
             time = packet.pts * base
-            # What lies before zero at a track's own beginning gets its decoder going; elsewhere it is cut off.
+            # What lies before zero at a track's own beginning gets its decoder going; elsewhere it is cut.
             if time + (packet.duration or 0) * base <= 0 or (self._start and time < 0):
                 continue
             if end is not None and time >= end:

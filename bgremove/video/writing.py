@@ -26,9 +26,9 @@ from pydantic import Field
 
 from bgremove.compositing import Pixels
 from bgremove.errors import OptionError, OutputError, VideoError
-from bgremove.io import exists_already, make_folder, write_bytes
 from bgremove.io import _move as move_into_place
 from bgremove.io import _unfinished as unfinished
+from bgremove.io import make_folder, write_bytes
 from bgremove.options import Params
 from bgremove.video.reading import import_av
 from bgremove.video.sound import Sound
@@ -42,7 +42,9 @@ class VideoWriteParams(Params):
         description="auto goes by the output's name: h264 (.mp4), vp9 (.webm), prores or qtrle (.mov), gif, "
         "webp, apng, png (frames/%06d.png)",
     )
-    quality: int = Field(75, ge=1, le=100, description="Of h264, vp9, prores and webp: higher looks better")
+    quality: int = Field(
+        75, ge=1, le=100, description="Of h264, vp9 and webp: higher looks better; 100 makes webp lossless"
+    )
     speed: Literal["fast", "medium", "slow"] = Field(
         "fast", description="Slower encoding makes smaller files of the same look"
     )
@@ -100,7 +102,7 @@ CODECS = {
             "yuv420p",
             "yuva420p",
         ),
-        Codec("prores", {".mov": "mov"}, "soft", "mov", "prores_ks", "yuv422p10le", "yuva444p10le"),
+        Codec("prores", {".mov": "mov"}, "soft", "mov", "prores_aw", "yuv422p10le", "yuva444p10le"),
         Codec("qtrle", {".mov": "mov"}, "soft", "mov", "qtrle", "rgb24", "argb"),
         Codec("gif", {".gif": "gif"}, "hard"),
         Codec("webp", {".webp": "webp"}, "soft"),
@@ -191,7 +193,7 @@ class VideoWriter:
         raise NotImplementedError
 
     def abandon(self) -> None:
-        """Let go of everything: no target, but what is needed to go on is kept. After an end, does nothing."""
+        """Let go of everything: no target, but what is needed to go on is kept. Does nothing after an end."""
         raise NotImplementedError
 
 
@@ -284,7 +286,7 @@ class _State:
     """What a run leaves for one that goes on.
 
     Attributes:
-        parts: of each working file the first frame's tick, and how many frames are good (None: to be found out).
+        parts: of each working file the first frame's tick, and how many frames are good (None: to be seen).
         made: size and time of the target that a stop has left.
     """
 
@@ -339,8 +341,8 @@ class PacketWriter(VideoWriter):
             return _State(self._job.key)
         if state.key != self._job.key:
             raise VideoError(
-                f"what an earlier run left of {self._job.target} was made with other settings or of another video; "
-                "give the same settings, or leave out --resume to begin anew"
+                f"what an earlier run left of {self._job.target} was made with other settings or of another "
+                "video; give the same settings, or leave out --resume to begin anew"
             )
         good = []
         for index, part in enumerate(state.parts):
@@ -417,7 +419,8 @@ class PacketWriter(VideoWriter):
             path.unlink(missing_ok=True)
             why = getattr(error, "strerror", None) or error
             raise VideoError(
-                f"cannot make a video of {width} x {height} with {job.codec.name}: {why}; try another --codec or --size"
+                f"cannot make a video of {width} x {height} with {job.codec.name}: {why}; try another "
+                "--codec or --size"
             ) from None
         self._stream = stream
         self._converter = Converter(job.codec, job.alpha, self._pad)
@@ -527,7 +530,7 @@ class PacketWriter(VideoWriter):
             if job.codec.animation:
                 from bgremove.video.sequences import make_animation
 
-                self._notes += make_animation(self._frames(), temporary, self._muxer, job, self._base)
+                self._notes += make_animation(self._frames(), temporary, self._muxer, job)
             else:
                 self._remux(temporary, whole=whole)
             move_into_place(temporary, job.target, overwrite=job.overwrite or bool(self._state.made))
@@ -679,13 +682,8 @@ def _encoder_options(job: Job) -> dict[str, str]:
                 "tile-columns": str(columns),
                 "auto-alt-ref": "0",
             }
-        case "prores_ks":
-            return {
-                "profile": "4444" if job.alpha else "hq",
-                "vendor": "apl0",
-                "alpha_bits": "16",
-                "bits_per_mb": str(300 + quality * 20),
-            }
+        case "prores_aw":
+            return {"profile": "4" if job.alpha else "3", "vendor": "apl0"}
         case "ffv1":
             return {"level": "3", "slices": "4", "slicecrc": "0", "coder": "range_def"}
     return {}
@@ -741,26 +739,25 @@ def filled(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
     Video stores colours by blocks, at half the size: black beside the subject would darken its edge.
     """
-    opacity = rgba[..., 3]
-    visible = (opacity > 0).astype(np.uint8)
-    if visible.all() or not visible.any():
+    visible = cv2.threshold(rgba[..., 3], 0, 255, cv2.THRESH_BINARY)[1]
+    found = cv2.countNonZero(visible)
+    height, width = visible.shape
+    if found in (0, height * width):
         return rgba
-    height, width = opacity.shape
-    weight = opacity.astype(np.float32) / 255
-    colours = cv2.resize(
-        rgba[..., :3] * weight[..., None], (-(-width // 8), -(-height // 8)), interpolation=cv2.INTER_AREA
+    marked = cv2.copyTo(rgba, visible)
+    cv2.insertChannel(visible, marked, 3)
+    small = cv2.resize(marked, (-(-width // 8), -(-height // 8)), interpolation=cv2.INTER_AREA).astype(
+        np.float32
     )
-    weight = cv2.resize(weight, (-(-width // 8), -(-height // 8)), interpolation=cv2.INTER_AREA)
-    spread = _spread(colours, weight)
-    wide = cv2.resize(np.rint(spread).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
-    result = rgba.copy()
-    result[..., :3][visible == 0] = wide[visible == 0]
-    return result
+    colours = np.zeros((*small.shape[:2], 4), np.uint8)
+    colours[..., :3] = np.rint(np.minimum(_spread(small[..., :3], small[..., 3] / 255), 255))
+    result = cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.copyTo(rgba, visible, result), np.uint8)
 
 
 def _spread(colours: npt.NDArray[np.float32], weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Weighted colours where there are any, elsewhere those of the next coarser picture."""
-    own = colours / np.maximum(weight, 1e-6)[..., None]
+    own = colours / np.maximum(weight, 1e-3)[..., None]
     height, width = weight.shape
     if (weight > 0).all() or height * width == 1:
         return np.asarray(own, np.float32)
@@ -770,4 +767,4 @@ def _spread(colours: npt.NDArray[np.float32], weight: npt.NDArray[np.float32]) -
         cv2.resize(weight, half, interpolation=cv2.INTER_AREA),
     )
     wide = cv2.resize(below, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.where((weight > 1e-6)[..., None], own, wide).astype(np.float32)
+    return np.where((weight > 0)[..., None], own, wide).astype(np.float32)
