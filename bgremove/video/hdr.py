@@ -137,9 +137,7 @@ def _compressed(nits: Light) -> Light:
     level = np.minimum(_nits_to_pq(brightest) / top, 1)
     t = np.clip((level - knee) / (1 - knee), 0, 1)
     bent = (
-        (2 * t**3 - 3 * t**2 + 1) * knee
-        + (t**3 - 2 * t**2 + t) * (1 - knee)
-        + (-2 * t**3 + 3 * t**2) * most
+        (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * most
     )
     wanted = _pq_to_nits(np.where(level < knee, level, bent) * top)
     return np.asarray(nits * wanted / np.maximum(brightest, 1e-6))
