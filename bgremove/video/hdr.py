@@ -150,4 +150,4 @@ def _inside(light: Light) -> Light:
     keep = np.ones_like(grey)
     keep = np.where(below < 0, np.minimum(keep, grey / np.maximum(grey - below, 1e-9)), keep)
     keep = np.where(above > 1, np.minimum(keep, (1 - grey) / np.maximum(above - grey, 1e-9)), keep)
-    return np.clip(grey + keep * (light - grey), 0, 1)
+    return np.asarray(np.clip(grey + keep * (light - grey), 0, 1))

@@ -314,7 +314,7 @@ class FilmFile(Video):
         first = next(raw, None)
         if first is None:
             raise VideoError(f"{name} has no frames that can be decoded; is it complete?")
-        self._raw = itertools.chain([first], raw)
+        self._raw: Iterator[tuple[Fraction, Any]] = itertools.chain([first], raw)
         self._look = _Look(first[1], stream, name, part)
         if self._look.interlaced:
             self._raw = Deinterlacer().frames(self._raw)
@@ -548,7 +548,7 @@ def _duration(container: Any, stream: Any, origin: Fraction) -> Fraction | None:
         start = (
             stream.start_time * Fraction(stream.time_base) - origin if stream.start_time is not None else 0
         )
-        return stream.duration * Fraction(stream.time_base) + start
+        return Fraction(stream.duration * Fraction(stream.time_base) + start)
     said = _tagged_duration(stream)
     if said is not None:
         return said
@@ -703,7 +703,7 @@ def _truncates() -> bool:
 
 
 def _has_alpha(frame: Any) -> bool:
-    name = frame.format.name
+    name = str(frame.format.name)
     return name.startswith(("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya", "pal8"))
 
 
@@ -774,11 +774,11 @@ class Deinterlacer:
         return graph
 
 
-def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+def _resized(pixels: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
     height, width = size
     smaller = height * width < pixels.shape[0] * pixels.shape[1]
     method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    result: Pixels = cv2.resize(pixels, (width, height), interpolation=method)
+    result: npt.NDArray[Any] = cv2.resize(pixels, (width, height), interpolation=method)
     return result
 
 
@@ -787,7 +787,7 @@ def resized_rgba(rgba: Pixels, size: tuple[int, int]) -> Pixels:
     if rgba.shape[:2] == size:
         return rgba
     opacity = rgba[..., 3].astype(np.float32) / 255
-    alpha = np.clip(_resized(opacity, size), 0, 1)  # type: ignore[arg-type]
+    alpha = np.clip(_resized(opacity, size), 0, 1)
     colours = _resized(rgba[..., :3] * opacity[..., None], size) / np.maximum(alpha, 1e-6)[..., None]
     result = np.empty((*size, 4), np.uint8)
     result[..., :3] = np.rint(np.clip(colours, 0, 255))

@@ -122,7 +122,8 @@ class Sound:
         from av.filter import Graph
 
         av = import_av()
-        context, graph, out = self._track.codec_context, Graph(), self._out.codec_context
+        graph: Any = Graph()
+        context, out = self._track.codec_context, self._out.codec_context
         begin = self._offset
         span = f"start={float(begin):.6f}" + ("" if end is None else f":end={float(begin + end):.6f}")
         wanted = (

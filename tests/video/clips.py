@@ -98,7 +98,7 @@ def clip(
     )
     base = Fraction(1, 90_000) if encoder not in ("mpeg4", "mpeg2video") else 1 / rate
     with av.open(str(path), "w") as file:
-        stream = file.add_stream(
+        stream: Any = file.add_stream(
             encoder, rate=rate, options=_options(encoder, colour, interlaced) | (options or {})
         )
         height, width = (size[1], size[0]) if rotation in (90, 270) else size
@@ -114,7 +114,7 @@ def clip(
             context.flags |= (1 << 18) | (1 << 29)
         if "yuva420p" in pix_fmt:
             stream.metadata["alpha_mode"] = "1"
-        hum = file.add_stream(sound_codec or _sound_codec(path), rate=SOUND_RATE) if sound else None
+        hum: Any = file.add_stream(sound_codec or _sound_codec(path), rate=SOUND_RATE) if sound else None
         file.start_encoding()
         for number, (at, picture) in enumerate(zip(shown, pictures, strict=True)):
             if interlaced:
@@ -133,7 +133,7 @@ def clip(
 
 
 def phone_clip(path: Path, *, frames: int = 40, size: tuple[int, int] = (128, 96)) -> Clip:
-    """As a phone makes them: stored lying, shown upright, with sound, about 30 frames a second but not quite."""
+    """As a phone makes them: stored lying, shown upright, with sound, and 30 frames a second but not quite."""
     steps = [(3003, 2970, 3090, 2880, 4500)[n % 5] for n in range(frames)]
     times = [Fraction(sum(steps[:n]), 90_000) for n in range(frames)]
     return clip(path, size=size, rate=Fraction(30), rotation=90, sound=True, times=times)
@@ -198,13 +198,13 @@ def _hdr(image: Image, colour: str) -> npt.NDArray[np.float64]:
     if colour == "bt2020-pq":
         power = (nits / 10_000) ** 0.1593017578125
         result = (0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)
-        return np.clip(result**78.84375, 0, 1)
+        return np.asarray(np.clip(result**78.84375, 0, 1))
     light = nits / 1000
     luminance = np.maximum(light @ np.array([0.2627, 0.678, 0.0593]), 1e-9)[..., None]
     scene = light * luminance ** ((1 - 1.2) / 1.2)
     low = np.sqrt(3 * scene)
     high = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
-    return np.clip(np.where(scene <= 1 / 12, low, high), 0, 1)
+    return np.asarray(np.clip(np.where(scene <= 1 / 12, low, high), 0, 1))
 
 
 def _hum(file: Any, stream: Any, seconds: float) -> None:
