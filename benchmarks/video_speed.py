@@ -5,9 +5,11 @@
 Every run is a process of its own, and the tasks take turns. All use the shipped network; the peers get it
 in place of theirs, everything else is their own video code:
 
-- backgroundremover puts subjects over pictures (``-toi``), here one of a single colour, and takes
-  ``--alpha-codec libx264``. It gives no say in preset and quality: libx264's own are medium and 23. Once
-  as it is, once with the preset and the quality of the loops slipped in.
+- backgroundremover puts subjects over a picture (``-toi``), which fails: its own filters for ffmpeg do not
+  fit together, and there is an empty file. Over another video (``-tov``) it works, so here is a video of one
+  colour, made beforehand, with the clip's sound in it, for it takes the sound from there. ``--alpha-codec
+  libx264`` it takes, but gives no say in preset and quality: libx264's own are medium and 23. Once as it
+  is, once with the preset and the quality of the loops slipped in.
 - transparent-background writes MPEG-4 part 2 by OpenCV, without sound: its command, and then ffmpeg, which
   encodes again as the loops do and adds the sound. What its own part took is given, too.
 - the loops are what one writes with this package and PyAV: a frame decoded, cut, put over the colour with
@@ -29,7 +31,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import multiprocessing
 import os
 import resource
 import shlex
@@ -40,8 +41,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +163,7 @@ def measure_all(
                 )
                 for task in chosen
             }
-            for name, reports in alternate(turns, runs).items():  # type: ignore[misc]
+            for name, reports in alternate(turns, runs).items():
                 next(task for task in chosen if task.name == name).reports[clip] = reports
     for task in tasks:
         if options.long and task.name in options.long_tasks:
@@ -191,7 +193,7 @@ def run(task: Task, clip: Path, out: Path) -> dict[str, Any]:
         peak = memory.stop()
         log.seek(0)
         said.seek(0)
-        if code or not out.exists():
+        if code or not out.exists() or not out.stat().st_size:
             raise SystemExit(f"{task.name} failed:\n{log.read()[-3000:].decode(errors='replace')}")
         last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -306,6 +308,8 @@ def make_clips(options: argparse.Namespace, folder: Path) -> dict[str, Path]:
     clips = {name: folder / f"clip-{name}.mp4" for name in seconds}
     for name, path in clips.items():
         lengthen(base, path, seconds[name])
+        if options.peer_python:
+            colour_clip(path, _colour_of(path), options.colour)
     return clips
 
 
@@ -348,11 +352,12 @@ def lengthen(base: Path, target: Path, seconds: int) -> None:
         samples = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
         samples.sample_rate, samples.pts = sound_rate, 0
         step = int(1 / (given.time_base * RATE))  # type: ignore[operator]
-        packets = [packet for packet in source.demux(given) if packet.dts is not None]
+        packets: list[Any] = [packet for packet in source.demux(given) if packet.dts is not None]
         first, length = min(packet.pts for packet in packets), len(packets) * step
         for turn in range(-(-wanted // len(packets))):
             source.seek(0)
-            for packet in source.demux(given):
+            again: Iterator[Any] = source.demux(given)
+            for packet in again:
                 if packet.dts is None or (packet.pts - first + turn * length) // step >= wanted:
                     continue
                 packet.pts, packet.dts = packet.pts + turn * length, packet.dts + turn * length
@@ -360,6 +365,32 @@ def lengthen(base: Path, target: Path, seconds: int) -> None:
                 container.mux(packet)
         container.mux(sound.encode(samples))
         container.mux(sound.encode(None))
+
+
+def colour_clip(clip: Path, target: Path, colour: Sequence[int]) -> None:
+    """A video of nothing but a colour, as long as `clip` and with its sound: backgroundremover wants one."""
+    import av
+    import numpy as np
+
+    pixels = np.full((HEIGHT, WIDTH, 3), colour, np.uint8)
+    with av.open(str(clip)) as source, av.open(str(target), "w") as container:
+        video = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "crf": "18"})
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        given = source.streams.audio[0] if source.streams.audio else None
+        sound: Any = container.add_stream_from_template(given) if given else None  # before the first packet
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+        for number in range(frames_of(clip)):
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for packet in source.demux(given) if given else ():
+            if packet.dts is not None:
+                packet.stream = sound
+                container.mux(packet)
+
+
+def _colour_of(clip: Path) -> Path:
+    return clip.with_name(f"colour-{clip.name}")
 
 
 def _shown(number: int) -> int:
@@ -458,7 +489,8 @@ def loop(clip: Path, out: Path, job: Job, *, whole: bool) -> None:
                     packet.stream = copied
                     target.mux(packet)
                 continue
-            for frame in packet.decode():
+            frames: list[Any] = packet.decode()
+            for frame in frames:
                 image = frame.to_ndarray(format="rgb24")
                 if whole:
                     pixels = bgremove.remove(image, remover, background=job.colour)
@@ -473,23 +505,19 @@ def loop(clip: Path, out: Path, job: Job, *, whole: bool) -> None:
 
 def backgroundremover(clip: Path, out: Path, job: Job, *, same: bool) -> None:
     """Its command line, with our network. It starts processes, which read this file again: see the end."""
-    from PIL import Image
-
     utilities = use_our_network()
     command = importlib.import_module("backgroundremover.cmd.cli")
     if same:
         utilities._alpha_encoding_args = lambda *_: job.encoding()
-    picture = Path(job.scratch) / "colour.png"
-    Image.new("RGB", (WIDTH, HEIGHT), tuple(job.colour)).save(picture)
-    sys.argv = ["backgroundremover", "-i", str(clip), "-toi", "-bi", str(picture), "-o", str(out)]
+    sys.argv = ["backgroundremover", "-i", str(clip), "-tov", "-bv", str(_colour_of(clip)), "-o", str(out)]
     sys.argv += ["--alpha-codec", "libx264", "--alpha-pix-fmt", "yuv420p"]
     command.main()
 
 
 def use_our_network() -> Any:
     """backgroundremover's video code, whose network is ours from now on."""
-    torch = importlib.import_module("torch")
-    utilities = importlib.import_module("backgroundremover.utilities")
+    torch: Any = importlib.import_module("torch")
+    utilities: Any = importlib.import_module("backgroundremover.utilities")
 
     class Net:
         """In place of its own: pictures (N, H, W, 3) in, mattes of 0 to 255 (N, H, W) out."""
@@ -504,7 +532,9 @@ def use_our_network() -> Any:
             mattes = []
             for picture in pictures.numpy().astype(np.uint8):
                 seen = cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA)
-                blob = (seen.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
+                blob = (seen.astype(np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(
+                    STD, np.float32
+                )
                 alpha = self._answer(np.ascontiguousarray(blob.transpose(2, 0, 1)[None]))[0, 0]
                 mattes.append(cv2.resize(alpha, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR))
             return torch.as_tensor((np.stack(mattes) * 255 + 0.5).astype(np.uint8))
@@ -516,12 +546,12 @@ def use_our_network() -> Any:
 
 def transparent_background(clip: Path, out: Path, job: Job) -> None:
     """Its command with our network, then ffmpeg for H.264 and the sound."""
-    torch = importlib.import_module("torch")
+    torch: Any = importlib.import_module("torch")
     os.environ["TRANSPARENT_BACKGROUND_FILE_PATH"] = job.scratch
-    module = importlib.import_module("transparent_background.Remover")
+    module: Any = importlib.import_module("transparent_background.Remover")
     config = module.load_config
 
-    class Network(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class Network(torch.nn.Module):  # type: ignore[misc]
         """In place of its own: (1, 3, 256, 256), prepared by its own code, to (1, 1, 256, 256)."""
 
         def __init__(self, **_: Any) -> None:
@@ -559,7 +589,7 @@ def our_network() -> Callable[[Any], Any]:
     return lambda blob: session.run(["alpha"], {"image": blob})[0]
 
 
-if multiprocessing.parent_process() is not None:  # one of backgroundremover's workers
+if __name__ == "__mp_main__":  # one of backgroundremover's workers
     use_our_network()
 elif __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
