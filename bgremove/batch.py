@@ -212,7 +212,12 @@ def run_jobs(
 
 
 def in_parallel(
-    work: Callable[[T], R], items: Iterable[T], *, workers: int, stop: threading.Event | None = None
+    work: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    workers: int,
+    stop: threading.Event | None = None,
+    crowded: bool | None = None,
 ) -> Iterator[R]:
     """What `work` gives for each item, as it ends; each is a whole picture's work, decoding to encoding.
 
@@ -224,8 +229,10 @@ def in_parallel(
     Args:
         items: taken as workers become free; no more are held than there are workers.
         stop: when set, no other item is taken.
+        crowded: have other cores other work? By default, where there are as many workers as cores.
     """
-    crowded = _crowded(workers)
+    if crowded is None:
+        crowded = _crowded(workers)
 
     def one(item: T) -> R:
         with alone() if crowded else contextlib.nullcontext():

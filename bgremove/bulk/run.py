@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import posixpath
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +25,8 @@ from bgremove.errors import OptionError, OutputError
 from bgremove.io import MAX_MEGAPIXELS, output_format
 from bgremove.pipeline import Settings
 from bgremove.removers.base import Device
+
+_ABANDONED = 10.0  # seconds: nobody takes as long to write a file
 
 Engine = Callable[[Sequence[Task], Job, BatchParams, threading.Event], Iterator[tuple[Task, Row]]]
 """Does the tasks, in any order, and gives each with its row as it ends. Ends early once the event is set."""
@@ -117,6 +121,8 @@ def run_batch(
         finally:
             listed = (journal.rows.get(task.source) for task in mine)
             write_table(table, [row for row in listed if row is not None])
+            if known or params.engine == "ray":
+                _sweep(mine)
     left = sum(task.source not in journal.rows for task in mine)
     return Report(table, len(tasks), before, tuple(rows), left)
 
@@ -265,6 +271,16 @@ def _refuse_existing(tasks: Sequence[Task], table: str | None) -> None:
         )
 
 
+def _sweep(tasks: Sequence[Task]) -> None:
+    """Remove what workers that were killed have left of files they had not finished."""
+    targets = (target for task in tasks for target in task.targets.values())
+    for folder in {places.parent(target) for target in targets if not places.is_address(target)}:
+        for part in Path(folder).glob(f".bgremove-{'?' * 16}.part"):
+            with contextlib.suppress(OSError):
+                if time.time() - part.stat().st_mtime > _ABANDONED:
+                    part.unlink()
+
+
 def _about(job: Job, out: str) -> dict[str, Any]:
     """The settings that results depend on, by name."""
     plan = job.plan
@@ -288,8 +304,8 @@ def _refuse_other_settings(journal: Journal, about: dict[str, Any]) -> None:
     name = next(name for name in names if journal.about.get(name) != about.get(name))
     before, now = (json_like(one.get(name)) for one in (journal.about, about))
     raise OptionError(
-        f"{name} was {before} when this batch began, and is {now} now; give it as before, another folder with "
-        "-o, or --fresh to begin anew"
+        f"{name} was {before} when this batch began, and is {now} now; give it as before, another folder "
+        "with -o, or --fresh to begin anew"
     )
 
 

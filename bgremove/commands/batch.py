@@ -72,9 +72,9 @@ def batch(
     """Cut the subject out of very many pictures.
 
     SOURCE is a folder (with its subfolders), a pattern in quotes, a list (.csv, .tsv, .jsonl, .parquet, or
-    .txt with a path a line) or a picture; each a path or an address (s3://, gs://, https:// ...). Every result
-    is written once, and listed with its size, coverage, seconds and error. The same command, given again after
-    a crash or Ctrl-C, does what is left; bad pictures are listed, and tried again with --retry.
+    .txt with a path a line) or a picture; each a path or an address (s3://, gs://, https:// ...). Every
+    result is written once, and listed with its size, coverage, seconds and error. The same command, given
+    again after a crash or Ctrl-C, does what is left; bad pictures are listed, and tried again with --retry.
 
     \b
     bgremove batch products/ -o cutouts/ --background white --format jpeg
