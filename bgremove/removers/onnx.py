@@ -73,6 +73,8 @@ _SPECK = 0.002  # of the picture: a smaller subject is not worth a second look
 _AGREED = 0.6  # IoU of two looks that mean the same subject
 _ROOM = 0.2  # of the subject's longer side, kept around it
 _LOOSE = 1.8  # times what a window needs: larger ones, in a video, are made anew
+_AT_LEAST = 8  # frames of a video after which the whole is looked at again
+_DOUBTS = 2  # such looks that see something else in the window before they are believed
 _FRAME = 512  # pixels, of the longer side of a video's mattes where there was a closer look
 _ACCELERATORS = {
     "CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC"},  # the default tries them all first
@@ -399,36 +401,54 @@ def _closer_part(
 
 
 class _Steady:
-    """Looks at each frame of a video, and closer through a window that seldom moves.
+    """Looks at the frames of a video closer, through a window that stays with the subject.
 
     Were the window the subject's own at each frame, as for photos, it would shake with its matte, and
-    what the network sees in it would, too.
+    what the network sees in it would, too. The whole frame is looked at every now and then only: to see
+    whether the subject is still the same.
     """
 
     def __init__(self, remover: OnnxRemover) -> None:
         self._remover = remover
         self._window: tuple[slice, slice] | None = None
+        self._alpha: Alpha | None = None
+        self._since = 0  # frames since the whole was looked at
+        self._doubts = 0
 
     def __call__(self, image: Image) -> Prediction:
-        remover, shape = self._remover, check_image(image).shape[:2]
+        shape = check_image(image).shape[:2]
+        alpha, again = self._alpha, None
+        if self._window is None or alpha is None or self._since >= _AT_LEAST or alpha.shape != _frame(shape):
+            alpha, again = self._whole(image)
+        self._since += 1
+        if self._window is not None:
+            if again is None:
+                alpha, again = alpha.copy(), self._remover._look(image[self._window])
+            part = _scaled(self._window, shape, alpha.shape)
+            alpha[part] = _resize(again, *alpha[part].shape)
+            self._window = self._placed(alpha, shape) or self._window
+        self._alpha = alpha
+        return Prediction(alpha, self._remover.grain(*shape))
+
+    def _whole(self, image: Image) -> tuple[Alpha, Alpha | None]:
+        """The whole frame's matte, and the one seen through the window if that is to be believed."""
+        remover, shape = self._remover, image.shape[:2]
         small = remover._look(image, remover.params.colours or 0)
-        self._window = window = self._placed(small, shape)
-        if window is not None:
-            scale = min(1.0, _FRAME / max(shape))
-            alpha = _resize(small, *(max(1, round(side * scale)) for side in shape))
-            part = cast(
-                "tuple[slice, slice]",
-                tuple(
-                    slice(round(one.start * side / full), max(1, round(one.stop * side / full)))
-                    for one, side, full in zip(window, alpha.shape, shape, strict=True)
-                ),
-            )
-            again = remover._look(image[window])
-            first = _resize(alpha[part], *again.shape)
-            if _agree(first, again):
-                alpha[part] = _resize(_joined(first, again), *alpha[part].shape)
-                small = alpha
-        return Prediction(small, remover.grain(*shape))
+        alpha = cast(Alpha, _resize(small, *_frame(shape)))
+        wanted, self._since = self._placed(small, shape), 0
+        self._window = self._window if self._window is not None else wanted
+        if self._window is None:
+            return alpha, None
+        again = remover._look(image[self._window])
+        part = _scaled(self._window, shape, alpha.shape)
+        if _agree(_resize(alpha[part], *again.shape), again):
+            self._doubts = 0
+            return alpha, again
+        self._doubts += 1
+        if self._doubts < _DOUBTS and again.max() > 0.5 and self._alpha is not None:
+            return np.zeros_like(alpha), again
+        self._window, self._since, self._doubts = None, _AT_LEAST, 0  # and looks anew at the next frame
+        return alpha, None
 
     def _placed(self, alpha: Alpha, shape: tuple[int, int]) -> tuple[slice, slice] | None:
         """The window there was, as long as it fits what is seen now; else a new one, or none."""
@@ -444,6 +464,23 @@ class _Steady:
             old.start <= new.start and new.stop <= old.stop for old, new in zip(before, tight, strict=True)
         )
         return before if fits and _area(before) <= _LOOSE * _area(needed) else needed
+
+
+def _frame(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of the mattes of a video's frames of `shape`."""
+    scale = min(1.0, _FRAME / max(shape[:2]))
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def _scaled(
+    window: tuple[slice, slice], shape: tuple[int, ...], small: tuple[int, ...]
+) -> tuple[slice, slice]:
+    """A window of a frame of `shape` in its matte of shape `small`; at least a pixel."""
+    rows, columns = (
+        slice(min(round(one.start * side / full), side - 1), max(1, round(one.stop * side / full)))
+        for one, side, full in zip(window, small, shape, strict=False)
+    )
+    return rows, columns
 
 
 def _area(window: tuple[slice, slice]) -> int:

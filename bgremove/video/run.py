@@ -270,7 +270,7 @@ def _naming(frame: VideoFrame, what: str) -> Iterator[None]:
     except BGRemoveError as error:
         raise _named(error, frame, what) from error
     except MemoryError as error:
-        why = f"frame {frame.number} ({clock(frame.time)}) needs more memory than there is; take a smaller --size"
+        why = f"frame {frame.number} ({clock(frame.time)}) needs more memory than there is; take --size 1280"
         raise VideoError(why) from error
     except Exception as error:
         why = f"frame {frame.number} ({clock(frame.time)}): unexpected {type(error).__name__}: {error}"
