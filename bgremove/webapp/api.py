@@ -138,6 +138,11 @@ def page() -> str:
         removebg=document["paths"]["/v1.0/removebg"]["post"]["requestBody"]["content"]["multipart/form-data"][
             "schema"
         ]["properties"],
+        video=document["paths"]["/api/video"]["post"]["requestBody"]["content"]["multipart/form-data"][
+            "schema"
+        ]["properties"]
+        if params.videos
+        else None,
         errors=openapi.ERRORS,
         models=[row for group in page_config(params)["models"] for row in group["models"]],
         url=f"{_scheme()}://{request.host}",

@@ -35,6 +35,7 @@ ERRORS = {
     400: "The picture or a field cannot be used; the sentence says which, what was expected and what came",
     401: "No token, or a wrong one",
     403: "Not allowed here: from another site, for another host, or a model of one's own",
+    404: "There is no such video (any more), or nothing is made of it yet",
     413: "The file is too large, or the picture has too many pixels",
     415: "The body is of another content type",
     429: "Too many requests at once or in a minute; Retry-After says when to come again",
@@ -62,6 +63,7 @@ RESULT_FIELDS = (*OutputParams.model_fields, *WriteParams.model_fields, *Foregro
 
 _SETTING_GROUPS = (OutputParams, WriteParams, RefineParams, ForegroundParams)
 LEFT_OUT = ("hint_as",)  # no request gives a hint
+VIDEO_LEFT_OUT = ("rate", "preview", "codec", "background_end")  # of no use here
 _IMAGES = tuple(f"image/{name}" for name in FORMATS)
 
 
@@ -160,7 +162,7 @@ def document(params: ServeParams) -> dict[str, Any]:
             "summary": "Background removal on one's own machine",
             "description": (
                 "Send a picture, get its subject. Two doors: /api/remove with every setting of bgremove, and "
-                "/v1.0/removebg for clients of remove.bg."
+                "/v1.0/removebg for clients of remove.bg. Short videos at /api/video."
             ),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -168,6 +170,7 @@ def document(params: ServeParams) -> dict[str, Any]:
         "security": [{"apiKey": []}, {"bearer": []}] if params.needs_token else [],
         "tags": [
             {"name": "pictures", "description": "Cutting out"},
+            {"name": "videos", "description": "Short videos, in the background"},
             {"name": "server", "description": "About this server"},
             {"name": "remove.bg", "description": "For existing clients of remove.bg"},
         ],
@@ -176,6 +179,12 @@ def document(params: ServeParams) -> dict[str, Any]:
             "/api/models": {"get": _models()},
             "/healthz": {"get": _healthz()},
             "/metrics": {"get": _metrics()},
+            **({"/api/video": {"post": _video(params)}} if params.videos else {}),
+            **(
+                {"/api/video/{id}": _video_state(), "/api/video/{id}/result": _video_result()}
+                if params.videos
+                else {}
+            ),
             "/v1.0/removebg": {"post": _removebg(params)},
             "/v1.0/account": {"get": _account()},
         },
@@ -248,6 +257,131 @@ def _remove(params: ServeParams) -> dict[str, Any]:
             },
             **_errors("Error", 400, 401, 403, 413, 415, 429, 500, 501, 503, 504),
         },
+    }
+
+
+@functools.cache
+def video_schema() -> dict[str, Schema]:
+    """Every field of ``/api/video`` but the files: names to JSON Schema."""
+    from bgremove.video.params import VideoParams
+    from bgremove.video.temporal import SmoothParams
+    from bgremove.video.writing import VideoWriteParams
+    from bgremove.webapp.videos import TYPES
+
+    common = remove_schema()
+    fields: dict[str, Schema] = {
+        "model": common["model"],
+        "preset": common["preset"],
+        "format": {
+            "type": "string",
+            "enum": list(TYPES),
+            "default": "webm",
+            "description": "The file to make; webm (VP9), mov (ProRes 4444), gif and webp can be see-through",
+        },
+        "background": common["background"],
+    }
+    groups = (VideoParams, VideoWriteParams, SmoothParams, RefineParams, ForegroundParams)
+    return fields | _group_schema(groups, known={**fields, **dict.fromkeys(VIDEO_LEFT_OUT, {})})
+
+
+def _video(params: ServeParams) -> dict[str, Any]:
+    fields = video_schema()
+    video = {"type": "string", "contentMediaType": "application/octet-stream", "minLength": 1}
+    limits = f"at most {params.video_mb:g} MB and {params.video_megapixels:g} megapixels a frame"
+    body = {
+        "type": "object",
+        "required": ["file"],
+        "additionalProperties": False,
+        "properties": {
+            "file": {**video, "description": f"The video, {limits}"},
+            "background_file": {**video, "description": "A picture to put behind the subject"},
+            **fields,
+        },
+    }
+    name = {"type": "string", "description": "Of the file, for the result's"}
+    return {
+        "operationId": "video",
+        "tags": ["videos"],
+        "summary": "Cut the subject out of a short video",
+        "description": (
+            "The video as a form's file with the settings as its other fields, or as the body itself with "
+            f"the settings in the query. Up to {params.video_seconds:g} s of it are cut out (start and end), "
+            "one video after the other; the answer comes at once, and says where to ask how far it is."
+        ),
+        "parameters": [
+            {"name": one, "in": "query", "schema": schema, "description": schema["description"]}
+            for one, schema in {**fields, "name": name}.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": body},
+                "video/*": {"schema": video},
+                "application/octet-stream": {"schema": video},
+            },
+        },
+        "responses": {
+            "202": {
+                "description": "It is in line",
+                "headers": {
+                    "Location": {
+                        "description": "Where to ask",
+                        "required": True,
+                        "schema": {"type": "string"},
+                    }
+                },
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Video"}}},
+            },
+            **_errors("Error", 400, 401, 403, 413, 415, 429, 500, 501, 503, 504),
+        },
+    }
+
+
+_VIDEO_ID = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+
+
+def _video_state() -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Video"}
+    example = {
+        "id": "wJ8vXW1Ub0cZp1c4",
+        "name": "clip.mp4",
+        "state": "working",
+        "progress": {"done": 120, "total": 480, "fps": 24.1, "left": 14.9},
+        "url": "/api/video/wJ8vXW1Ub0cZp1c4",
+    }
+    return {
+        "get": {
+            "operationId": "video_state",
+            "tags": ["videos"],
+            "summary": "How far a video is",
+            "parameters": _VIDEO_ID,
+            "responses": {"200": _json("The video", schema, example), **_errors("Error", 401, 403, 404, 500)},
+        },
+        "delete": {
+            "operationId": "video_delete",
+            "tags": ["videos"],
+            "summary": "Stop the work on a video, and delete it and its result",
+            "parameters": _VIDEO_ID,
+            "responses": {"204": {"description": "It is gone"}, **_errors("Error", 401, 403, 404, 500)},
+        },
+    }
+
+
+def _video_result() -> dict[str, Any]:
+    from bgremove.webapp.videos import TYPES
+
+    kinds = {name: {"schema": {"type": "string", "contentMediaType": name}} for name in TYPES.values()}
+    return {
+        "get": {
+            "operationId": "video_result",
+            "tags": ["videos"],
+            "summary": "The file that was made",
+            "parameters": _VIDEO_ID,
+            "responses": {
+                "200": {"description": "The file", "content": kinds},
+                **_errors("Error", 401, 403, 404, 500),
+            },
+        }
     }
 
 
@@ -474,6 +608,21 @@ def _components() -> dict[str, Any]:
                             "properties": {name: {"type": "string"} for name in ("title", "code", "detail")},
                         },
                     }
+                },
+            },
+            "Video": {
+                "type": "object",
+                "required": ["id", "name", "state", "url"],
+                "properties": {
+                    **{name: {"type": "string"} for name in ("id", "name", "url", "error")},
+                    "state": {"enum": ["new", "waiting", "working", "done", "stopped", "failed"]},
+                    "place": {"type": "integer", "description": "In line; 1 is the next"},
+                    "progress": {"type": "object", "description": "Frames done, total, fps, seconds left"},
+                    "result": {
+                        "type": "object",
+                        "required": ["url", "name", "type", "bytes", "frames", "seconds", "complete"],
+                        "description": "The file that was made",
+                    },
                 },
             },
             "Model": {

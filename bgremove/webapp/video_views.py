@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import flask
 from flask import Blueprint, Response, jsonify, make_response, request
 
 from bgremove.background import Background
 from bgremove.errors import BGRemoveError, OptionError
-from bgremove.webapp import parts
+from bgremove.webapp import openapi, parts
+from bgremove.webapp.api import WrongKind
 from bgremove.webapp.errors import NotFound, WrongRequest
 from bgremove.webapp.page import current_visitor, json_body, plain_picture, text_of
 from bgremove.webapp.pictures import shown_name
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("videos", __name__)
 
-_FIELDS_TEXT = 10_000
+_PLAIN = ("", "application/octet-stream")
 
 
 # The page's --------------------------------------------------------------------------------------
@@ -123,9 +123,14 @@ def api_add() -> Response:
         name, stream, size = shown_name(sent.filename) or "video", sent.stream, None
         if (picture := request.files.get("background_file")) is not None:
             behind = picture.stream.read(parts().params.upload_bytes + 1)
-    else:
+    elif request.mimetype.startswith(("video/", "image/")) or request.mimetype in _PLAIN:
         name, stream, size = "video", request.stream, request.content_length
-        name = shown_name(unquote(values.pop("name", ""))) or name
+        name = shown_name(values.pop("name", "")) or name
+    else:
+        raise WrongKind(
+            "send the video as a form (curl -F file=@clip.mp4), or as the body with its own content type "
+            "(curl -H 'Content-Type: video/mp4' --data-binary @clip.mp4)"
+        )
     given = _asked_of_api(values, behind)
     job = all_videos.add(stream, name=name, size=size)
     try:
@@ -193,6 +198,8 @@ def _asked(body: Mapping[str, Any], picture: bytes | None) -> tuple[VideoSetting
     values = body.get("settings") or {}
     if not isinstance(values, dict):
         raise WrongRequest("settings must be an object of settings by name")
+    for name in {"model", "preset", "background"} & set(values):
+        raise WrongRequest(f"{name} belongs beside settings, not into it")
     kind = _kind(text_of(body, "format") or "webm")
     wanted = text_of(body, "background") or "transparent"
     background: Background | str = wanted
@@ -209,6 +216,9 @@ def _asked(body: Mapping[str, Any], picture: bytes | None) -> tuple[VideoSetting
 def _asked_of_api(values: dict[str, Any], picture: bytes | None) -> tuple[VideoSettings, str]:
     """What a program asks for."""
     service = parts().service
+    for name in openapi.VIDEO_LEFT_OUT:
+        if name in values:
+            raise OptionError(f"{name} cannot be chosen here; /api says what can")
     kind = _kind(values.pop("format", "webm"))
     model, preset = values.pop("model", ""), values.pop("preset", None)
     background: Background | str = values.pop("background", "transparent")
@@ -248,7 +258,7 @@ def state(job: Job) -> dict[str, Any]:
         "fps": round(float(job.info.rate), 3),
         "sound": job.info.sound,
         "bytes": job.nbytes,
-        "note": _notes(job.info.notes),
+        "note": _notes(job.info_notes),
         "state": job.state,
     }
     if job.state == "waiting":
@@ -276,7 +286,7 @@ def state(job: Job) -> dict[str, Any]:
             "took": round(made.result.seconds, 2),
             "empty": made.result.empty,
             "complete": made.result.complete,
-            "note": _notes((*([job.stopped_by] if job.stopped_by else []), *made.result.notes)),
+            "note": _notes((*([job.stopped_by] if job.stopped_by else []), *job.notes)),
         }
     return facts
 

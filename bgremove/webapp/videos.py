@@ -143,6 +143,17 @@ class Job:
         """How long it is, if that is known."""
         return None if self.info.duration is None else float(self.info.duration)
 
+    @property
+    def info_notes(self) -> tuple[str, ...]:
+        """What its header's notes say, for visitors."""
+        return tuple(_for_visitors(one, self.source, self.name) for one in self.info.notes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of what was made, for visitors."""
+        made = self.made.result.notes if self.made else ()
+        return tuple(_for_visitors(one, self.source, self.name) for one in made)
+
 
 class Videos:
     """The videos that are kept, and the one that is in work."""
@@ -397,7 +408,7 @@ class Videos:
             try:
                 self._cut(job)
             except BGRemoveError as error:
-                job.error = _for_visitors(str(error))
+                job.error = _for_visitors(str(error), job.source, job.name)
             except Exception as error:
                 job.error = unforeseen(error)
             with self._lock:
@@ -496,8 +507,7 @@ class Videos:
             future.cancel()
             raise TooSlow(f"{name} could not be looked at in time; try again, or another file") from None
         except BGRemoveError as error:
-            sentence = str(error).replace(str(source), name).replace(source.name, name)
-            raise type(error)(_for_visitors(sentence)) from None
+            raise type(error)(_for_visitors(str(error), source, name)) from None
         height, width = info.size
         if height * width > self.params.video_megapixels * 1e6:
             raise TooLarge(
@@ -564,10 +574,11 @@ def _stem(name: str) -> str:
     return safe_stem(name)
 
 
-def _for_visitors(sentence: str) -> str:
-    """A sentence without the command line's dashes, and what it alone can read."""
-    sentence = sentence.replace(", or pictures (frames/%06d.png)", "")
-    return re.sub(r"(?<![\w-])--([a-z])", r"\1", sentence)
+def _for_visitors(sentence: str, source: Path, name: str) -> str:
+    """A sentence with the name a visitor knows, without the command line's dashes and what it alone reads."""
+    named = sentence.replace(str(source), name).replace(source.name, name).replace(str(source.parent), "")
+    named = named.replace(", or pictures (frames/%06d.png)", "")
+    return re.sub(r"(?<![\w-])--([a-z])", r"\1", named)
 
 
 def _jpeg(image: Any) -> bytes:

@@ -117,7 +117,7 @@ def test_a_token_is_asked_for_where_there_is_one() -> None:
 
 def test_the_page_shows_every_field_and_model(client: FlaskClient) -> None:
     page = client.get("/api").text
-    for name in (*properties("/api/remove"), *properties("/v1.0/removebg")):
+    for name in (*properties("/api/remove"), *properties("/v1.0/removebg"), *properties("/api/video")):
         assert f"<code>{name}</code>" in page
     assert all(f"<code>{info.name}</code>" in page for info in REMOVERS.values() if not info.needs_file)
     assert re.findall("<script.*", page) == ['<script src="static/theme.js"></script>']
