@@ -105,6 +105,8 @@ def clip(
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         context = stream.codec_context
         context.time_base, context.gop_size = base, keys
+        if encoder == "mpeg4":
+            context.max_b_frames = 0  # AVI has no times for them
         if sar is not None:
             context.sample_aspect_ratio = sar
         matrix, primaries, transfer = _COLOURS[colour]
