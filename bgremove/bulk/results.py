@@ -180,6 +180,9 @@ class _Lines:
     def close(self) -> None:
         if not self._file.closed:
             self.sync()
+            if self._file.seek(0, os.SEEK_END) == 0:  # nothing began
+                with contextlib.suppress(OSError):
+                    os.unlink(self._file.name)
             self._file.close()
 
 
