@@ -411,24 +411,28 @@ class _Steady:
     def __init__(self, remover: OnnxRemover) -> None:
         self._remover = remover
         self._window: tuple[slice, slice] | None = None
-        self._alpha: Alpha | None = None
+        self._shape: tuple[int, ...] = ()
         self._since = 0  # frames since the whole was looked at
         self._doubts = 0
 
     def __call__(self, image: Image) -> Prediction:
-        shape = check_image(image).shape[:2]
-        alpha, again = self._alpha, None
-        if self._window is None or alpha is None or self._since >= _AT_LEAST or alpha.shape != _frame(shape):
-            alpha, again = self._whole(image)
+        shape, grain = check_image(image).shape[:2], self._remover.grain(*image.shape[:2])
+        if shape != self._shape:
+            self._window, self._shape = None, shape
+        again = None
+        if self._window is not None and self._since < _AT_LEAST:
+            again = self._remover._look(image[self._window])
+        if again is None or again.max() <= 0.5:
+            whole, again = self._whole(image)
+            if again is None or self._window is None:
+                return Prediction(whole, grain)
         self._since += 1
-        if self._window is not None:
-            if again is None:
-                alpha, again = alpha.copy(), self._remover._look(image[self._window])
-            part = _scaled(self._window, shape, alpha.shape)
-            alpha[part] = _resize(again, *alpha[part].shape)
-            self._window = self._placed(alpha, shape) or self._window
-        self._alpha = alpha
-        return Prediction(alpha, self._remover.grain(*shape))
+        # Nothing that counts is outside the window: it is where all of the subject was.
+        alpha = np.zeros(_frame(shape), np.float32)
+        part = _scaled(self._window, shape, alpha.shape)
+        alpha[part] = _resize(again, *alpha[part].shape)
+        self._window = self._placed(alpha, shape) or self._window
+        return Prediction(alpha, grain)
 
     def _whole(self, image: Image) -> tuple[Alpha, Alpha | None]:
         """The whole frame's matte, and the one seen through the window if that is to be believed."""
@@ -436,18 +440,19 @@ class _Steady:
         small = remover._look(image, remover.params.colours or 0)
         alpha = cast(Alpha, _resize(small, *_frame(shape)))
         wanted, self._since = self._placed(small, shape), 0
-        self._window = self._window if self._window is not None else wanted
-        if self._window is None:
-            return alpha, None
-        again = remover._look(image[self._window])
-        part = _scaled(self._window, shape, alpha.shape)
-        if _agree(_resize(alpha[part], *again.shape), again):
-            self._doubts = 0
-            return alpha, again
-        self._doubts += 1
-        if self._doubts < _DOUBTS and again.max() > 0.5 and self._alpha is not None:
-            return np.zeros_like(alpha), again
-        self._window, self._since, self._doubts = None, _AT_LEAST, 0  # and looks anew at the next frame
+        for window in (self._window, wanted):
+            if window is None:
+                continue
+            again = remover._look(image[window])
+            if _agree(_resize(alpha[_scaled(window, shape, alpha.shape)], *again.shape), again):
+                self._doubts = 0
+                if window == wanted:
+                    self._window = window
+                    return alpha, again
+            elif window == self._window and again.max() > 0.5 and self._doubts + 1 < _DOUBTS:
+                self._doubts += 1
+                return alpha, again
+        self._window, self._doubts = None, 0
         return alpha, None
 
     def _placed(self, alpha: Alpha, shape: tuple[int, int]) -> tuple[slice, slice] | None:
