@@ -135,7 +135,7 @@ def clip(
 
 
 def phone_clip(path: Path, *, frames: int = 40, size: tuple[int, int] = (128, 96)) -> Clip:
-    """As a phone makes them: stored lying, shown upright, with sound, and 30 frames a second but not quite."""
+    """As a phone makes them: stored lying, shown upright, with sound, not quite 30 frames a second."""
     steps = [(3003, 2970, 3090, 2880, 4500)[n % 5] for n in range(frames)]
     times = [Fraction(sum(steps[:n]), 90_000) for n in range(frames)]
     return clip(path, size=size, rate=Fraction(30), rotation=90, sound=True, times=times)
@@ -168,7 +168,7 @@ def _options(encoder: str, colour: str | None, interlaced: bool) -> dict[str, st
 
 
 def _sound_codec(path: Path) -> str:
-    return "libopus" if path.suffix in (".webm", ".mkv") else "aac"
+    return {".webm": "libopus", ".mkv": "libopus", ".avi": "pcm_s16le"}.get(path.suffix, "aac")
 
 
 def _turned(image: npt.NDArray[np.uint8], clockwise: int) -> npt.NDArray[np.uint8]:

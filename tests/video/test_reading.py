@@ -1,4 +1,4 @@
-"""Reading videos: what phones, cameras and discs put into files comes out as upright RGB at the right times."""
+"""Reading videos: what phones, cameras and discs put into files comes out upright and at the right times."""
 
 from __future__ import annotations
 
