@@ -244,9 +244,7 @@ def open_writer(
         raise OutputError(f"cannot write {target}: it is a folder; give a file name")
     if sound_from is not None and target.exists() and os.path.samefile(target, sound_from):
         raise OutputError(f"{target} is the video itself; give the result another name")
-    sound = None
-    if sound_from is not None and params.sound and not codec.animation:
-        sound = (sound_from, sound_start, sound_end)
+    sound = None if sound_from is None or not params.sound else (sound_from, sound_start, sound_end)
     return PacketWriter(job, sound)
 
 
@@ -378,6 +376,10 @@ class PacketWriter(VideoWriter):
 
     def _look_at_sound(self) -> None:
         if self._sound is None:
+            return
+        if self._job.codec.animation:
+            self._notes.append(f"{self._job.codec.name.upper()} cannot hold sound, which was left out")
+            self._sound = None
             return
         av = import_av()
         try:
