@@ -89,8 +89,8 @@ def live(
 ) -> None:
     """Show a camera's picture without its background, as it happens.
 
-    CAMERA is its number (0 is the first) or /dev/video0; FILE is a video, played as fast as it was taken. What
-    comes too fast is left out, so that nothing lags behind.
+    CAMERA is its number (0 is the first) or /dev/video0; FILE is a video, played as fast as it was taken.
+    What comes too fast is left out, so that nothing lags behind.
 
     \b
     Keys in the window:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Sequence
 
@@ -117,11 +118,11 @@ class Backdrops:
             case "transparent":
                 return cutout(cut.foreground, cut.alpha)
             case "colour":
-                return blend(cut.foreground, colour, cut.alpha)
+                return blend(cut.foreground, _plain(size[0], size[1], colour), cut.alpha)
             case "blur":
                 radius = sigma["blur"] or _usual(size)
                 return blend(cut.foreground, blurred(cut.image, cut.alpha, radius), cut.alpha)
-        return blend(cut.foreground, self._behind(*size, sigma["picture"]), cut.alpha)
+        return blend(cut.foreground, self._behind(size[0], size[1], sigma["picture"]), cut.alpha)
 
     def _behind(self, height: int, width: int, sigma: float) -> Image:
         """The picture at the frame's size; worked out once for each."""
@@ -156,7 +157,20 @@ def opaque(pixels: Pixels, ground: tuple[int, int, int] | None = None) -> Image:
         return pixels
     height, width = pixels.shape[:2]
     alpha = (pixels[..., 3] / np.float32(255)).astype(np.float32)
-    return blend(np.ascontiguousarray(pixels[..., :3]), ground or checkerboard(height, width), alpha)
+    below = _chequered(height, width) if ground is None else _plain(height, width, ground)
+    return blend(np.ascontiguousarray(pixels[..., :3]), below, alpha)
+
+
+@functools.lru_cache(2)
+def _plain(height: int, width: int, colour: tuple[int, int, int]) -> Image:
+    image = np.empty((height, width, 3), np.uint8)
+    image[:] = colour
+    return image
+
+
+@functools.lru_cache(2)
+def _chequered(height: int, width: int) -> Image:
+    return checkerboard(height, width)
 
 
 def _usual(size: tuple[int, ...]) -> float:

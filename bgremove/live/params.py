@@ -93,8 +93,10 @@ class LiveSettings(CutSettings):
         live = LiveParams(**{name: values.pop(name) for name in LiveParams.model_fields if name in values})
         cut = CutSettings.build(model, preset=preset, **values)
         given = live.background if background is None else background
+        kind: Kind
         if isinstance(given, str) and given.strip().lower() == "off":
-            parsed, kind = Background(), "off"
+            parsed = Background()
+            kind = "off"
         else:
             parsed = parse_background(given, fit=live.background_fit, blur_radius=live.blur_radius)
             kind = parsed.kind
@@ -104,7 +106,7 @@ class LiveSettings(CutSettings):
             cut.refine,
             cut.foreground,
             cut.smooth,
-            live,
-            kind,
-            parsed,  # type: ignore[arg-type]
+            live=live,
+            kind=kind,
+            background=parsed,
         )

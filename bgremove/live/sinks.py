@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 import cv2
@@ -124,12 +123,11 @@ class VirtualCamera(Sink):
 
     def __init__(self, rate: float = 30.0, device: str | None = None) -> None:
         try:
-            import pyvirtualcam
+            self._module: Any = importlib.import_module("pyvirtualcam")
         except ImportError as error:
             raise MissingExtraError(
                 "a virtual camera needs pyvirtualcam: pip install pyvirtualcam"
             ) from error
-        self._module: Any = pyvirtualcam
         self._rate, self._device = rate, device
         self._camera: Any = None
         self._open(480, 640)
@@ -166,10 +164,13 @@ class VirtualCamera(Sink):
 
 _OBS = "install OBS Studio, start its virtual camera once, and run this again"
 _HOW = {
-    "linux": "load one with: sudo modprobe v4l2loopback exclusive_caps=1 (package v4l2loopback-dkms), and run "
-    "this again"
+    "linux": "load one with: sudo modprobe v4l2loopback exclusive_caps=1 (package v4l2loopback-dkms), and "
+    "run this again"
 }
-_HEADLESS = "this OpenCV has no windows (it is opencv-python-headless); pip install opencv-python, or take --to virtual"
+_HEADLESS = (
+    "this OpenCV has no windows (it is opencv-python-headless); pip install opencv-python, or take "
+    "--to virtual"
+)
 
 
 def open_sink(where: Where, *, rate: float = 30.0) -> Sink:

@@ -6,7 +6,6 @@ import contextlib
 import glob
 import os
 import re
-import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -62,7 +61,7 @@ class Source(ABC):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Let the camera or the file go."""
 
     @abstractmethod
@@ -83,10 +82,8 @@ def open_source(source: str | os.PathLike[str], params: LiveParams | None = None
     """
     params = params or LiveParams()
     text = os.fspath(source).strip()
-    if re.fullmatch(r"\d{1,3}", text):
-        return Camera(int(text), params)
-    if re.fullmatch(r"/dev/video\d+", text):
-        return Camera(text, params)
+    if match := re.fullmatch(r"(?:/dev/video)?(\d{1,3})", text):
+        return Camera(int(match[1]), params)
     return File(text, params)
 
 
@@ -199,8 +196,3 @@ def _silent() -> Iterator[None]:
         yield
     finally:
         logging.setLogLevel(before)
-
-
-def on_linux() -> bool:
-    """Whether windows are X's, and may be missing."""
-    return sys.platform.startswith("linux")
