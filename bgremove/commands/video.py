@@ -16,6 +16,7 @@ from bgremove.flags import ModelCommand, SettingOption, complete_model, given
 from bgremove.options import Params, settings
 
 if TYPE_CHECKING:
+    from bgremove.removers.base import Remover
     from bgremove.video.run import VideoResult
 
 FILE = click.Path(readable=False, path_type=Path)
@@ -106,15 +107,19 @@ def video(
         ) as stop,
         VideoBar(target.name, quiet=quiet) as bar,
     ):
-        bar.phase(f"loading {plan.model}")
-        remover = plan.create_remover(device, model_file)
-        if remover.note:
-            tell(remover.note)
-        bar.phase("opening")
+
+        def load() -> Remover:
+            bar.phase(f"loading {plan.model}")
+            remover = plan.create_remover(device, model_file)
+            if remover.note:
+                tell(remover.note)
+            bar.phase("")
+            return remover
+
         began = time.monotonic()
         try:
             result = cut_video(
-                source, target, plan, remover,
+                source, target, plan, load,
                 overwrite=overwrite, resume=resume, on_progress=bar.show, stop=stop,
             )  # fmt: skip
         except BGRemoveError:

@@ -366,7 +366,8 @@ class FilmFile(Video):
         """Packets as long as the file is whole; where it is not, :meth:`_decoded` meets the error again."""
         av = import_av()
         try:
-            yield from self._packets
+            for packet in self._packets:  # yield from would end them, too, when this is left early
+                yield packet
         except av.FFmpegError as error:
             self._packets = _raising(error)
 

@@ -91,7 +91,7 @@ def cut_video(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     settings: VideoSettings,
-    remover: Remover | None = None,
+    remover: Remover | Callable[[], Remover] | None = None,
     *,
     overwrite: bool = False,
     resume: bool = False,
@@ -108,7 +108,7 @@ def cut_video(
     Args:
         source: a video, an animation, a folder or a pattern (``frames/%06d.png``) of pictures.
         target: its name says the format, unless the settings do.
-        remover: built already; else it is built here.
+        remover: built already, or what builds it once everything else is known to be right.
         overwrite: replace a target that exists.
         resume: go on where an earlier run with the same settings ended.
         on_progress: called after each frame.
@@ -144,7 +144,8 @@ def cut_video(
             key=_key(source, settings),
         )
         stack.callback(writer.abandon)
-        remover = remover or settings.create_remover()
+        if not isinstance(remover, Remover):
+            remover = (remover or settings.create_remover)()
         warm = min(writer.kept, _WARM_UP)
         opened = stack.enter_context(open_video(source, **reading, skip=writer.kept - warm))
         backdrop = None
