@@ -148,8 +148,8 @@ def _report(result: VideoResult, seconds: float, tell: Any) -> int:
     rate = f", {result.made / seconds:.1f} frames a second" if seconds > 0.5 else ""
     tell(f"wrote {result.path}: {result.frames} frames, {clock(result.duration)}{rate}")
     if result.frames and result.empty:
-        share = "any" if result.empty == result.made else f"{result.empty} of {result.made}"
-        tell(f"note: no subject was found in {share} frames; another --model may see it")
+        share = "any frame" if result.empty == result.made else f"{result.empty} of {result.made} frames"
+        tell(f"note: no subject was found in {share}; another --model may see it")
     if result.complete:
         return 0
     tell(

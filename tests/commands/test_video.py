@@ -26,6 +26,7 @@ from tests.cli_helpers import (  # noqa: E402
 from tests.video.clips import clip, phone_clip  # noqa: E402
 
 FAST = ("--model", "contour", "--edges", "none", "--foreground", "none")
+SLOW = ("--model", "lite", "--closer", "0")  # some seconds for the long video
 
 
 def test_a_transparent_video(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def long(tmp_path: Path) -> Path:
 
 def test_ctrl_c_leaves_what_can_be_played_and_resume_goes_on(tmp_path: Path, long: Path) -> None:
     out = tmp_path / "out.mp4"
-    process = start(long, "-o", out, *FAST, "--background", "white")
+    process = start(long, "-o", out, *SLOW, "--background", "white")
     wait_for_frames(tmp_path, process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
@@ -124,7 +125,7 @@ def test_ctrl_c_leaves_what_can_be_played_and_resume_goes_on(tmp_path: Path, lon
     with open_video(out) as video:
         played = len(list(video))
     assert 0 < played < 400 and f"{played} frames" in said
-    done = bgremove_there("video", long, "-o", out, *FAST, "--background", "white", "--resume")
+    done = bgremove_there("video", long, "-o", out, *SLOW, "--background", "white", "--resume")
     assert done.returncode == 0, done.stderr
     with open_video(out) as video:
         assert len(list(video)) == 400
@@ -137,12 +138,12 @@ def test_ctrl_c_leaves_what_can_be_played_and_resume_goes_on(tmp_path: Path, lon
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no kill -9")
 def test_after_kill_9_resume_goes_on(tmp_path: Path, long: Path) -> None:
     out = tmp_path / "out.webm"
-    process = start(long, "-o", out, *FAST)
+    process = start(long, "-o", out, *SLOW)
     wait_for_frames(tmp_path, process, 200_000)
     process.kill()
     process.communicate(timeout=60)
     assert not out.exists()
-    done = bgremove_there("video", long, "-o", out, *FAST, "--resume")
+    done = bgremove_there("video", long, "-o", out, *SLOW, "--resume")
     assert done.returncode == 0, done.stderr
     with open_video(out) as video:
         assert len(list(video)) == 400
@@ -151,7 +152,7 @@ def test_after_kill_9_resume_goes_on(tmp_path: Path, long: Path) -> None:
 def test_on_a_terminal_it_tells_how_far_it_is(tmp_path: Path, long: Path) -> None:
     pty = pytest.importorskip("pty", reason="there are no terminals on this system")
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "bgremove", "video", str(long), "-o", str(tmp_path / "o.webm"), *FAST]
+    command = [sys.executable, "-m", "bgremove", "video", str(long), "-o", str(tmp_path / "o.webm"), *SLOW]
     process = subprocess.Popen(command, env=environment(), stderr=theirs, stdout=subprocess.DEVNULL)
     os.close(theirs)
     said = b""
