@@ -99,7 +99,8 @@ class Sound:
             packet.dts = packet.pts
             time = packet.pts * base
             # What lies before zero at a track's own beginning gets its decoder going; elsewhere it is cut.
-            if time + (packet.duration or 0) * base <= 0 or (self._start and time < 0):
+            ends = time + (packet.duration or 0) * base
+            if time < 0 and (self._start or (ends <= 0 and self._muxer not in ("mp4", "mov"))):
                 continue
             if end is not None and time >= end:
                 return

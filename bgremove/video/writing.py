@@ -381,18 +381,23 @@ class PacketWriter(VideoWriter):
             self._notes.append(f"{self._job.codec.name.upper()} cannot hold sound, which was left out")
             self._sound = None
             return
+        sound = self._open_sound()
+        if sound is not None:
+            if not sound.found:
+                self._sound = None
+            if sound.note:
+                self._notes.append(sound.note)
+            sound.close()
+
+    def _open_sound(self) -> Sound | None:
         av = import_av()
         try:
-            sound = Sound(*self._sound, self._muxer)
+            return Sound(*self._sound, self._muxer) if self._sound else None
         except (av.FFmpegError, OSError, ValueError) as error:
-            self._notes.append(f"the sound was left out: it cannot be read ({error})")
+            why = getattr(error, "strerror", None) or error
+            self._notes.append(f"the sound was left out, as it cannot be read: {why}")
             self._sound = None
-            return
-        if not sound.found:
-            self._sound = None
-        if sound.note:
-            self._notes.append(sound.note)
-        sound.close()
+            return None
 
     # The working file
 
@@ -551,8 +556,8 @@ class PacketWriter(VideoWriter):
         options = {"movflags": "+faststart"} if self._muxer in ("mp4", "mov") else {}
         if self._muxer in ("mp4", "mov"):
             options["video_track_timescale"] = str(self._base.denominator)
-        sound = Sound(*self._sound, self._muxer) if self._sound else None
         with contextlib.ExitStack() as stack:
+            sound = self._open_sound()
             if sound is not None:
                 stack.callback(sound.close)
             first = stack.enter_context(av.open(str(self._part(0))))
@@ -561,6 +566,8 @@ class PacketWriter(VideoWriter):
             )
             stream = output.add_stream_from_template(first.streams.video[0])
             stream.time_base = self._base
+            if self._job.codec.name == "prores":  # else the kind without transparency would be named
+                stream.codec_context.codec_tag = first.streams.video[0].codec_context.codec_tag
             if self._job.codec.name == "vp9" and self._job.alpha:
                 stream.metadata["alpha_mode"] = "1"
             tracks = [self._packets(stream)]
@@ -630,7 +637,10 @@ class PacketWriter(VideoWriter):
 
 _PART_ENDINGS = {"mov": "mov", "matroska": "mkv", "nut": "nut"}
 _PART_OPTIONS = {
-    "mov": {"movflags": "frag_keyframe+empty_moov+negative_cts_offsets+default_base_moof"},
+    "mov": {
+        "movflags": "frag_keyframe+empty_moov+negative_cts_offsets+default_base_moof",
+        "flush_packets": "1",
+    },
     "matroska": {"cluster_time_limit": "2000", "flush_packets": "1"},
     "nut": {"flush_packets": "1"},
 }
@@ -685,7 +695,7 @@ def _encoder_options(job: Job) -> dict[str, str]:
                 "auto-alt-ref": "0",
             }
         case "prores_aw":
-            return {"profile": "4" if job.alpha else "3", "vendor": "apl0"}
+            return {"vendor": "apl0"} | ({} if job.alpha else {"profile": "3"})
         case "ffv1":
             return {"level": "3", "slices": "4", "slicecrc": "0", "coder": "range_def"}
     return {}
