@@ -93,12 +93,15 @@ class Window(Sink):
         """The key that was pressed since the last time."""
         code = cv2.pollKey()
         if code == -1:
-            with contextlib.suppress(cv2.error):
-                if self._size != (0, 0) and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
-                    return CLOSED
-            return ""
+            return "" if self._size == (0, 0) or self._open() else CLOSED
         code &= 0xFF
         return "esc" if code == _ESCAPE else chr(code)
+
+    def _open(self) -> bool:
+        try:
+            return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1)
+        except cv2.error:  # it was the last one
+            return False
 
     def close(self) -> None:
         """Close the window."""

@@ -1,4 +1,4 @@
-"""``bgremove live``: a file to nowhere, to a real window with real keys, and what is said when it cannot be."""
+"""``bgremove live``: a file to nowhere, to a real window with real keys, and what cannot be."""
 
 from __future__ import annotations
 

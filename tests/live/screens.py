@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import subprocess
@@ -17,6 +18,22 @@ import pytest
 from PIL import ImageGrab
 
 from bgremove.arrays import Image
+
+
+class _Message(ctypes.Structure):
+    """Xlib's XClientMessageEvent, with the room of an XEvent."""
+
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("serial", ctypes.c_ulong),
+        ("send_event", ctypes.c_int),
+        ("display", ctypes.c_void_p),
+        ("window", ctypes.c_ulong),
+        ("message_type", ctypes.c_ulong),
+        ("format", ctypes.c_int),
+        ("data", ctypes.c_long * 5),
+        ("room", ctypes.c_long * 16),
+    ]
 
 
 @dataclass(frozen=True)
@@ -43,8 +60,16 @@ class Screen:
         self._tool("key", key)
 
     def close(self, window: str) -> None:
-        """Close a window as its button would."""
-        self._tool("windowclose", window)
+        """Close a window as the button in its frame would: ask it to."""
+        message = _Message(type=33, window=int(window), format=32)  # ClientMessage
+        x = ctypes.CDLL("libX11.so.6")
+        x.XOpenDisplay.restype = ctypes.c_void_p
+        x.XInternAtom.restype = ctypes.c_ulong
+        display = ctypes.c_void_p(x.XOpenDisplay(self.name.encode()))
+        message.message_type = x.XInternAtom(display, b"WM_PROTOCOLS", 0)
+        message.data[0] = x.XInternAtom(display, b"WM_DELETE_WINDOW", 0)
+        x.XSendEvent(display, ctypes.c_ulong(int(window)), 0, ctypes.c_long(0), ctypes.byref(message))
+        x.XCloseDisplay(display)
 
     def until(self, look: Callable[[], str], seconds: float = 60) -> str:
         """What `look` says as soon as it says something."""
@@ -69,7 +94,17 @@ def a_screen() -> Iterator[Screen]:
         if shutil.which(tool) is None:
             pytest.skip(f"windows need a screen and keys: apt-get install xvfb xdotool ({tool} is missing)")
     reading, writing = os.pipe()
-    command = ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1000x800x24", "-nolisten", "tcp"]
+    command = [
+        "Xvfb",
+        "-displayfd",
+        str(writing),
+        "-noreset",
+        "-screen",
+        "0",
+        "1000x800x24",
+        "-nolisten",
+        "tcp",
+    ]
     server = subprocess.Popen(
         command, pass_fds=[writing], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
