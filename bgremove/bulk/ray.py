@@ -23,7 +23,7 @@ from typing import Any
 import bgremove
 from bgremove.bulk import places
 from bgremove.bulk.params import BatchParams
-from bgremove.bulk.work import Job, Row, Task, do, failed, me
+from bgremove.bulk.work import Job, Row, Task, do, failed
 from bgremove.errors import BGRemoveError, MissingExtraError, OptionError
 from bgremove.removers.base import Remover
 
@@ -106,30 +106,36 @@ class _Worker:
     def _one(self, item: tuple[int, Task]) -> tuple[int, Row]:
         index, task = item
         assert self._remover is not None
-        if self._attempts(task) > _LIVES:
+        if self._begin(task) > _LIVES:
             why = f"{_LIVES} workers ended while they did it; it may need more memory than there is"
-            return index, failed(task, f"{places.shown(task.source)}: {why}")
-        return index, do(task, self._remover, self._job)
+            row = failed(task, f"{places.shown(task.source)}: {why}")
+        else:
+            row = do(task, self._remover, self._job)
+        self._ledger.end.remote(task.source)
+        return index, row
 
-    def _attempts(self, task: Task) -> int:
-        """How many workers have begun this picture, with this one."""
+    def _begin(self, task: Task) -> int:
+        """How many workers have begun this picture and not ended it, with this one."""
         import ray
 
         try:
-            return int(ray.get(self._ledger.begin.remote(task.source, me())))
+            return int(ray.get(self._ledger.begin.remote(task.source)))
         except ray.exceptions.RayError:  # it was with a machine that is gone
             return 1
 
 
 class _Ledger:
-    """Counts the workers that begin a picture."""
+    """Counts the workers that begin a picture and do not live to end it."""
 
     def __init__(self) -> None:
         self._begun: Counter[str] = Counter()
 
-    def begin(self, source: str, worker: str) -> int:
+    def begin(self, source: str) -> int:
         self._begun[source] += 1
         return self._begun[source]
+
+    def end(self, source: str) -> None:
+        del self._begun[source]
 
 
 def _workers(ray: Any, job: Job, params: BatchParams, pictures: int) -> tuple[int, dict[str, float]]:
@@ -234,6 +240,7 @@ def _environment() -> Iterator[None]:
         "PYTHONPATH": os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH", "")])),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_BACKEND_LOG_LEVEL": "fatal",
+        "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what Ray prints on stdout when a worker dies
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
     before = {name: os.environ.get(name) for name in wanted}

@@ -1,0 +1,71 @@
+"""A batch on Ray; that of a killed worker is in ``tests/commands/test_batch.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bgremove.bulk.params import BatchParams
+from bgremove.bulk.ray import _workers
+from bgremove.bulk.work import Job
+from bgremove.errors import OptionError
+from bgremove.pipeline import Settings
+from bgremove.removers.base import Device
+from tests.cli_helpers import disc_picture, python_there, save_disc
+
+PLAN = Settings.build("contour")
+
+
+class Cluster:
+    """What Ray says of one."""
+
+    def __init__(self, **resources: float) -> None:
+        self._resources = resources
+
+    def cluster_resources(self) -> dict[str, float]:
+        return self._resources
+
+
+@pytest.mark.parametrize(
+    ("resources", "device", "wanted", "expected"),
+    [
+        ({"CPU": 16}, "auto", 0, (16, {"num_cpus": 1})),
+        ({"CPU": 16}, "auto", 3, (3, {"num_cpus": 1})),
+        ({"CPU": 64, "GPU": 4}, "auto", 0, (4, {"num_gpus": 1, "num_cpus": 8})),
+        ({"CPU": 4, "GPU": 8}, "cuda", 0, (8, {"num_gpus": 1, "num_cpus": 1})),
+        ({"CPU": 64, "GPU": 4}, "cpu", 0, (64, {"num_cpus": 1})),
+    ],
+)
+def test_a_worker_for_each_gpu_or_core(
+    resources: dict[str, float], device: Device, wanted: int, expected: tuple[int, dict[str, float]]
+) -> None:
+    params, job = BatchParams(engine="ray", workers=wanted), Job(PLAN, device)
+    assert _workers(Cluster(**resources), job, params, 1000) == expected
+
+
+def test_no_more_workers_than_pictures_or_cores() -> None:
+    assert _workers(Cluster(CPU=16), Job(PLAN), BatchParams(engine="ray"), 5)[0] == 5
+    with pytest.raises(OptionError, match="workers must be at most 16"):
+        _workers(Cluster(CPU=16), Job(PLAN), BatchParams(engine="ray", workers=17), 100)
+    with pytest.raises(OptionError, match="without GPUs"):
+        _workers(Cluster(CPU=16), Job(PLAN, "cuda"), BatchParams(engine="ray"), 100)
+
+
+def test_a_picture_that_ends_every_worker_is_listed(tmp_path: Path) -> None:
+    """And the others that came with it are done, and Ray says nothing of its own."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    for index in range(12):
+        save_disc(tmp_path / "in" / f"{index:02}.png", 24, 32)
+    deadly = disc_picture(24, 32)
+    deadly.putpixel((0, 0), (0, 0, 0))
+    deadly.save(tmp_path / "in" / "05.png")
+    code = "import sys, pathlib, tests.bulk.deadly as one; one.main(*map(pathlib.Path, sys.argv[1:]))"
+    done = python_there(code, tmp_path / "in", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    lines = sorted(done.stdout.splitlines())
+    assert [line for line in lines if not line.endswith(" done ")] == [
+        f"05.png failed {tmp_path}/in/05.png: 3 workers ended while they did it; it may need more memory "
+        "than there is"
+    ]
+    assert len(lines) == 12 and len(list((tmp_path / "out").glob("*.png"))) == 11
