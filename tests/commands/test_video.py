@@ -151,7 +151,9 @@ def test_after_kill_9_resume_goes_on(tmp_path: Path, long: Path) -> None:
 
 def test_on_a_terminal_it_tells_how_far_it_is(tmp_path: Path, long: Path) -> None:
     pty = pytest.importorskip("pty", reason="there are no terminals on this system")
+    termios = pytest.importorskip("termios", reason="there are no terminals on this system")
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 100))
     command = [sys.executable, "-m", "bgremove", "video", str(long), "-o", str(tmp_path / "o.webm"), *SLOW]
     process = subprocess.Popen(command, env=environment(), stderr=theirs, stdout=subprocess.DEVNULL)
     os.close(theirs)
