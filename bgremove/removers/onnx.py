@@ -424,8 +424,9 @@ class _Steady:
             again = self._remover._look(image[self._window])
         if again is None or again.max() <= 0.5:
             whole, again = self._whole(image)
-            if again is None or self._window is None:
+            if again is None:
                 return Prediction(whole, grain)
+        assert self._window is not None
         self._since += 1
         # Nothing that counts is outside the window: it is where all of the subject was.
         alpha = np.zeros(_frame(shape), np.float32)

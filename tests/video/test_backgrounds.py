@@ -44,9 +44,9 @@ def test_blend_is_composite(disc: Example) -> None:
 def test_scenes_look_as_they_do_behind_photos(disc: Example, background: Background) -> None:
     cut = cut_of(disc)
     expected = background.under(cut.image, cut.foreground, cut.alpha)
-    output = "cutout" if background.kind == "transparent" else "composite"
+    scene = Scene("cutout" if background.kind == "transparent" else "composite", background)
     for _ in range(2):  # the second time from what is kept
-        np.testing.assert_array_equal(Scene(output, background).compose(cut), expected)
+        np.testing.assert_array_equal(scene.compose(cut), expected)
 
 
 def test_the_matte_as_a_picture(disc: Example) -> None:

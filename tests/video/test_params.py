@@ -50,7 +50,7 @@ def test_what_is_no_rate(text: str) -> None:
 
 def test_the_part() -> None:
     part = VideoParams(start="1:00", end="1:30", preview="5s")
-    assert (part.begins, part.ends, part.fits) == (60, 65, "854")
+    assert part.begins == 60 and part.ends == 65 and part.fits == "854"
     assert VideoParams(preview="5s", size="320").fits == "320"
     assert VideoParams(preview="5s", end="2").ends == 2
     assert VideoParams().ends is None
