@@ -117,6 +117,7 @@ def test_a_window_with_all_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             _, said = running.communicate(timeout=60)
         finally:
             running.kill()
+            running.communicate()
     assert running.returncode == 0, said
     lines = said.strip().splitlines()
     assert lines[0].startswith("disc.mp4 to a window; keys: b background, ")
@@ -149,4 +150,5 @@ def test_closing_the_window_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             _, said = running.communicate(timeout=60)
         finally:
             running.kill()
+            running.communicate()
     assert running.returncode == 0 and "frames shown" in said, said

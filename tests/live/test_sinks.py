@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import pytest
 from bgremove.errors import MissingExtraError, VideoError
 from bgremove.live.backdrops import GREEN
 from bgremove.live.sinks import Sink, VirtualCamera, Window, open_sink, write
-from tests.cli_helpers import python_there
+from tests.cli_helpers import environment, python_there
 from tests.live.screens import Screen, a_screen
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="screens are X's on Linux only")
@@ -57,12 +58,14 @@ print(keys)
 
 @linux
 def test_a_window_shows_colours_words_and_hears_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    import subprocess
-
     with a_screen() as screen:
         monkeypatch.setenv("DISPLAY", screen.name)
         running = subprocess.Popen(
-            [sys.executable, "-c", SHOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", SHOW],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(),
         )
         try:
             window = screen.window("a test")
@@ -70,10 +73,11 @@ def test_a_window_shows_colours_words_and_hears_keys(monkeypatch: pytest.MonkeyP
             picture = screen.picture()
             for key in ("b", "plus", "space", "Escape"):
                 screen.press(window, key)
-            out, error = running.communicate(timeout=60)
+            out, _ = running.communicate(timeout=60)
         finally:
             running.kill()
-    assert out.strip() == "['b', '+', ' ', 'esc']", error
+            running.communicate()
+    assert out.strip() == "['b', '+', ' ', 'esc']"
     red = np.abs(picture.astype(int) - (200, 30, 60)).max(axis=2) < 8
     assert red.sum() > 0.9 * 200 * 300, "red is red, and not blue"
     board = (picture == 252).all(axis=2) | (picture == 214).all(axis=2)
