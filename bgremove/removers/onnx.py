@@ -432,6 +432,8 @@ class _Steady:
         alpha = np.zeros(_frame(shape), np.float32)
         part = _scaled(self._window, shape, alpha.shape)
         alpha[part] = _resize(again, *alpha[part].shape)
+        size = [one.stop - one.start for one in self._window]
+        grain = min(grain, max(self._remover.grain(size[0], size[1]), max(shape) / _FRAME))
         self._window = self._placed(alpha, shape) or self._window
         return Prediction(alpha, grain)
 

@@ -10,11 +10,14 @@ size, can be done for several frames at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from bgremove.arrays import Alpha, Image, check_alpha, check_image
 from bgremove.compositing import composite
@@ -22,10 +25,12 @@ from bgremove.foreground import ForegroundParams, estimate_foreground
 from bgremove.pipeline import Cut
 from bgremove.refine import RefineParams, edge_radius, refine_alpha
 from bgremove.removers.base import Prediction, Remover, enlarged
+from bgremove.trimap import Box, bounding_box
 from bgremove.video.params import CutSettings
 from bgremove.video.temporal import SceneCuts, Smoother
 
 _SMALL = 512  # pixels, of the longer side of what is smoothed
+_ROOM = 96  # pixels around the subject: how far away its edges' colours are looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,16 +118,69 @@ def _replaced(look: Look, alpha: Alpha, new_scene: bool) -> Look:
 
 
 def finish(look: Look, refine: RefineParams, foreground: ForegroundParams) -> Cut:
-    """Edges and colours at the frame's own size; frames may be finished in any order, several at once."""
+    """Edges and colours at the frame's own size; frames may be finished in any order, several at once.
+
+    Work is done where the subject is, with some room around it; colours are black elsewhere.
+    """
     height, width = look.image.shape[:2]
-    alpha = look.alpha if look.alpha.shape == (height, width) else enlarged(look.alpha, height, width)
-    alpha = refine_alpha(look.seen, alpha, refine, grain=look.grain)
+    radius = refine.edge_radius or edge_radius(np.broadcast_to(np.float32(0), (height, width)), look.grain)
+    box = Box(0, 0, width, height)
+    if not refine.min_region and not refine.fill_holes:  # these are fractions of the whole
+        room = _ROOM + 2 * radius + refine.closing + max(0, refine.grow) + round(3 * refine.feather)
+        box = _around(look.alpha, height, width, room, refine.background_threshold / 255 / 2)
+    rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
+    alpha = _enlarged_part(look.alpha, height, width, box)
+    image = np.ascontiguousarray(look.image[rows, columns])
+    seen = image if look.seen is look.image else np.ascontiguousarray(look.seen[rows, columns])
+    alpha = refine_alpha(seen, alpha, refine.model_copy(update={"edge_radius": radius}), grain=look.grain)
     if look.foreground is not None:
         colours = look.foreground
     elif foreground.foreground == "none":
         colours = look.image
     else:
-        colours = estimate_foreground(look.image, alpha, foreground.foreground)
+        colours = _placed(estimate_foreground(image, alpha, foreground.foreground), box, look.image.shape)
+    alpha = _placed(alpha, box, (height, width))
     if look.own is not None:
         alpha = alpha * look.own
-    return Cut(look.image, alpha, colours, edge_radius(alpha, look.grain), note=look.note)
+    return Cut(look.image, alpha, colours, radius, note=look.note)
+
+
+def _around(alpha: Alpha, height: int, width: int, room: int, least: float) -> Box:
+    """Where a small matte is above `least`, in pixels of the frame, with `room` around; at least a pixel."""
+    found = bounding_box(alpha, least)
+    if found is None:
+        return Box(0, 0, 1, 1)
+    down, across = height / alpha.shape[0], width / alpha.shape[1]
+    return Box(
+        max(0, math.floor((found.left - 1) * across) - room),
+        max(0, math.floor((found.top - 1) * down) - room),
+        min(width, math.ceil((found.right + 1) * across) + room),
+        min(height, math.ceil((found.bottom + 1) * down) + room),
+    )
+
+
+def _enlarged_part(alpha: Alpha, height: int, width: int, box: Box) -> Alpha:
+    """The part under `box` of a matte enlarged to (height, width)."""
+    if alpha.shape == (height, width):
+        return np.ascontiguousarray(alpha[box.top : box.bottom, box.left : box.right])
+    # OpenCV's own rule for where pixels lie: their centres are at halves.
+    across, down = alpha.shape[1] / width, alpha.shape[0] / height
+    place = np.array(
+        [
+            [across, 0, (box.left + 0.5) * across - 0.5],
+            [0, down, (box.top + 0.5) * down - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    size = (box.right - box.left, box.bottom - box.top)
+    part = cv2.warpAffine(alpha, place, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cast(Alpha, np.clip(part, 0, 1, out=part))
+
+
+def _placed(part: npt.NDArray[Any], box: Box, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """A part where it belongs; zeros around it."""
+    if part.shape == shape:
+        return part
+    whole = np.zeros(shape, part.dtype)
+    whole[box.top : box.bottom, box.left : box.right] = part
+    return whole
