@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import cv2
 import numpy as np
@@ -276,7 +276,7 @@ class FilmFile(Video):
         except (av.FFmpegError, ValueError, OSError) as error:
             raise VideoError(_why_not(name, head, error)) from None
         try:
-            self._open(threads)
+            self._open(path, threads)
         except BaseException:
             self._container.close()
             raise
@@ -284,7 +284,7 @@ class FilmFile(Video):
     def close(self) -> None:
         self._container.close()
 
-    def _open(self, threads: int | None) -> None:
+    def _open(self, path: Path, threads: int | None) -> None:
         name, part = self._name, self._part
         stream = picture_stream(self._container)
         if stream is None:
@@ -307,7 +307,8 @@ class FilmFile(Video):
         self._rate, self._grid = rate, None if variable else _grid(times, rate, self._base)
         self._seen = 0
         self._last: Fraction | None = None
-        self._expected = _expected_end(self._container, stream, self._origin)
+        self._expected = _duration(self._container, stream, self._origin)
+        self._cut_short = _cut_short(path)
         raw = self._decoded()
         if part.start > 2:
             raw = self._from(part.start)
@@ -366,7 +367,10 @@ class FilmFile(Video):
         """Packets as long as the file is whole; where it is not, :meth:`_decoded` meets the error again."""
         av = import_av()
         try:
-            for packet in self._packets:  # yield from would end them, too, when this is left early
+            while True:  # with yield from, they would be over, too, when this is left early
+                packet = next(self._packets, None)
+                if packet is None:
+                    return
                 yield packet
         except av.FFmpegError as error:
             self._packets = _raising(error)
@@ -402,6 +406,8 @@ class FilmFile(Video):
         trouble: Exception | None = None
         try:
             for packet in self._packets:
+                if not packet.size and packet.dts is not None:
+                    continue  # the frame before stays, as some AVI files say
                 try:
                     frames = self._decoder.decode(packet if packet.size else None)
                 except av.EOFError:
@@ -432,10 +438,10 @@ class FilmFile(Video):
                 yield self._time(frame), frame
         if trouble is not None and self._seen:
             raise self._damaged(getattr(trouble, "strerror", None) or str(trouble))
-        if self._seen and self._last is not None and self._expected is not None:
-            missing = self._expected - self._last - 1 / self._rate
-            if missing > max(Fraction(1, 2), 4 / self._rate):
-                raise self._damaged(f"the file ends there, {float(missing):.1f} seconds too early")
+        if self._cut_short and self._last is not None:
+            missing = 0 if self._expected is None else self._expected - self._last - 1 / self._rate
+            early = f", {float(missing):.1f} seconds too early" if missing > Fraction(1, 10) else " too early"
+            raise self._damaged(f"the file ends there{early}")
 
     def _rest(self) -> list[Any]:
         """The frames that the decoder still holds."""
@@ -464,7 +470,8 @@ class FilmFile(Video):
             base = Fraction(frame.time_base) if frame.time_base else self._base
             time = stamp * base
             if self._grid is not None:
-                time = self._grid + round((time - self._grid) * self._rate) / self._rate
+                exact = self._grid + round((time - self._grid) * self._rate) / self._rate
+                time = exact if abs(exact - time) <= base else time
             time -= self._origin
         if self._last is not None and time <= self._last:
             time = self._last + 1 / (2 * self._rate)  # stamps that do not go on are of no use
@@ -565,13 +572,43 @@ def _tagged_duration(stream: Any) -> Fraction | None:
         return None
 
 
-def _expected_end(container: Any, stream: Any, origin: Fraction) -> Fraction | None:
-    """When the last frame is over, in files whose header can be trusted to tell."""
-    if "mp4" in container.format.name and stream.duration:
-        return _duration(container, stream, origin)
-    if "matroska" in container.format.name:
-        return _tagged_duration(stream)
-    return None
+def _cut_short(path: Path) -> bool:
+    """Does an MP4, MOV or Matroska file end before its last part does?"""
+    with open(path, "rb") as file:
+        whole = os.fstat(file.fileno()).st_size
+        if file.read(4) == b"\x1aE\xdf\xa3":
+            return _matroska_end(file) > whole
+        place = 0
+        while 0 <= place < whole:
+            file.seek(place)
+            head = file.read(16)
+            if len(head) < 8 or not head[4:8].isalnum():
+                return False
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if length < 8:  # 0: up to the end
+                return False
+            place += length
+        return place > whole
+
+
+def _matroska_end(file: BinaryIO) -> int:
+    """Where the segment of an open Matroska file ends; 0 if that is not said."""
+
+    def number() -> int:
+        first = file.read(1)
+        if not first or not first[0]:
+            return 0
+        more = 8 - first[0].bit_length()
+        value = int.from_bytes(bytes([first[0] & (0x7F >> more)]) + file.read(more), "big")
+        return 0 if value == (1 << (7 * (more + 1))) - 1 else value
+
+    file.seek(number(), os.SEEK_CUR)
+    if file.read(4) != b"\x18\x53\x80\x67":
+        return 0
+    length = number()
+    return file.tell() + length if length else 0
 
 
 # Pixels -----------------------------------------------------------------------------------------

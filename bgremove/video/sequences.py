@@ -193,7 +193,7 @@ class Animation(Video):
         )
 
     def close(self) -> None:
-        self._picture._close()
+        self._picture.__exit__()
 
     def __iter__(self) -> Iterator[VideoFrame]:
         for time, (number, frame, duration) in self._part.choose(self._timed()):

@@ -153,11 +153,12 @@ class Sound:
 
         try:
             for packet in self._container.demux(self._track):
-                for frame in context.decode(packet):
-                    if end is not None and frame.time is not None and frame.time > begin + end:
-                        break
+                frames = context.decode(packet)
+                for frame in frames:
                     graph.push(frame)
                     yield from ready()
+                if end is not None and frames and (frames[-1].time or 0) > begin + end:
+                    break
         except av.EOFError:
             pass
         except av.FFmpegError as error:

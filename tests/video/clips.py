@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bgremove.arrays import Alpha, Image
+from bgremove.video.reading import origin_of
 
 SOUND_RATE = 48_000
 BEEP = (0.5, 0.6)
@@ -235,8 +236,9 @@ def _tag_rotation(path: Path, clockwise: int) -> None:
 
 
 def beeps_at(path: Path) -> float:
-    """Seconds from the file's own zero to the beginning of the loud tone in its sound."""
+    """Seconds from the file's beginning to that of the loud tone in its sound."""
     with av.open(str(path)) as file:
+        origin = float(origin_of(file))
         for frame in file.decode(audio=0):
             values = frame.to_ndarray().astype(np.float64)
             top = 1.0 if frame.format.name.startswith("flt") else 32768.0
@@ -244,7 +246,7 @@ def beeps_at(path: Path) -> float:
             mono = np.abs(values.reshape(-1)[: frame.samples * channels : channels] / top)
             loud = np.flatnonzero(mono > 0.2)
             if loud.size:
-                return float(frame.time + loud[0] / frame.sample_rate)
+                return float(frame.time + loud[0] / frame.sample_rate) - origin
     raise AssertionError(f"no beep in {path}")
 
 

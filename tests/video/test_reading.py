@@ -343,3 +343,20 @@ def test_absurd_sizes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_name_with_strange_letters(tmp_path: Path) -> None:
     made = clip(tmp_path / "100%d [a] ünï:code?.mp4", frames=2)
     assert len(read(made.path)[1]) == 2
+
+
+def test_a_last_frame_that_stays_long_is_no_damage(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.mkv"):
+        made = clip(
+            tmp_path / name, times=[Fraction(0), Fraction(1, 24), Fraction(5), Fraction(20)], sound=True
+        )
+        got = [frame.time for frame in read(made.path)[1]]
+        assert max(abs(a - b) for a, b in zip(got, made.times, strict=True)) <= Fraction(1, 1000)
+
+
+def test_a_rate_that_changes_late(tmp_path: Path) -> None:
+    times = [Fraction(n * 1001, 30000) for n in range(300)]
+    times += [times[-1] + Fraction(n * 7, 90) for n in range(1, 20)]
+    made = clip(tmp_path / "a.mkv", times=times, size=(32, 48), rate=Fraction(30000, 1001))
+    got = [frame.time for frame in read(made.path)[1]]
+    assert max(abs(a - b) for a, b in zip(got, times, strict=True)) < Fraction(1, 900)

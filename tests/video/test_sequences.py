@@ -154,11 +154,9 @@ def test_loops(name: str, loop: int, tmp_path: Path) -> None:
 
 def test_a_gif_has_one_palette_and_keeps_still_what_is_still(tmp_path: Path) -> None:
     still = draw(0.5)[0]
-    moving = []
-    for number in range(10):
-        frame = still.copy()
-        frame[4:12, 4 + 8 * number : 12 + 8 * number] = (250, 30, 200)
-        moving.append(frame)
+    moving: list[Pixels] = [still.copy() for _ in range(10)]
+    for number, pixels in enumerate(moving):
+        pixels[4:12, 4 + 8 * number : 12 + 8 * number] = (250, 30, 200)
     write(tmp_path / "a.gif", moving)
     _, got = read(tmp_path / "a.gif")
     for frame, wanted in zip(got, moving, strict=True):
