@@ -1,6 +1,6 @@
 """A 1080p clip, its subject over a colour, to H.264 with its sound: bgremove against two peers and two loops.
 
-    python benchmarks/video_speed.py --peer-python PYTHON --frames FOLDER [--runs 3] [--peer-runs 1]
+    python benchmarks/video_speed.py --peer-python PYTHON --frames FOLDER [--runs 3] [--slow-runs 1]
 
 Every run is a process of its own, and the tasks take turns. All use the shipped network; the peers get it
 in place of theirs, everything else is their own video code:
@@ -70,7 +70,7 @@ class Job:
 
     colour: tuple[int, int, int]
     preset: str
-    crf: int
+    crf: float
     scratch: str
 
     def encoding(self) -> list[str]:
@@ -97,14 +97,14 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=LABELS, default=list(LABELS))
     parser.add_argument("--ours", action="append", default=[], metavar="FLAGS", help="another run of ours")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--peer-runs", type=int, default=1)
+    parser.add_argument("--slow-runs", type=int, default=1, help="of the peers and the stills")
     parser.add_argument("--short", type=int, default=2, help="seconds of the short clip")
     parser.add_argument("--seconds", type=int, default=10, help="of the longer one")
     parser.add_argument("--long", type=int, default=60, help="for the memory; 0: not done")
     parser.add_argument("--long-tasks", nargs="+", choices=LABELS, default=["ours"])
     parser.add_argument("--colour", type=int, nargs=3, default=(0, 130, 70), help="background, RGB")
     parser.add_argument("--preset", default="veryfast", help="libx264's, in the loops")
-    parser.add_argument("--crf", type=int, default=23, help="libx264's, in the loops")
+    parser.add_argument("--crf", type=float, default=20, help="libx264's, in the loops")
     parser.add_argument("--keep", type=Path, help="folder for the clips and the results")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -113,12 +113,16 @@ def main() -> None:
         clips = make_clips(options, folder)
         job = Job(tuple(options.colour), options.preset, options.crf, name)
         tasks = make_tasks(options, job)
-        measure_all(tasks, options, clips, folder)
+        measure(tasks, options, clips, folder)
         masks = options.frames and options.frames.parent / "masks"
-        print(f"\n{machine()}\n{WIDTH}x{HEIGHT}, H.264, {describe(clips['middle'])}\n")
+        print(f"\n{machine()}\n{WIDTH}x{HEIGHT}, {describe(clips['middle'])}\n")
         print(speed_table(tasks, options, frames_of(clips["middle"]) - frames_of(clips["short"])))
         print("\n" + file_table(tasks, clips["middle"], folder, masks if masks and masks.is_dir() else None))
         if options.long:
+            for task in tasks:
+                if task.name in options.long_tasks:
+                    out = folder / f"{task.name}-long.mp4"
+                    task.reports["long"] = [run(task, clips["long"], out)]
             print("\n" + memory_table(tasks, options))
 
 
@@ -147,16 +151,17 @@ def make_tasks(options: argparse.Namespace, job: Job) -> list[Task]:
     return tasks
 
 
-def measure_all(
+def measure(
     tasks: Sequence[Task], options: argparse.Namespace, clips: Mapping[str, Path], folder: Path
 ) -> None:
-    """All runs, in turns; the reports go into the tasks."""
+    """The short and the longer clip, in turns; the reports go into the tasks."""
+    slow = (*PEERS, "stills")
     groups = [
-        ([task for task in tasks if task.name not in PEERS], options.runs),
-        ([task for task in tasks if task.name in PEERS], options.peer_runs),
+        ([task for task in tasks if task.name not in slow], options.runs),
+        ([task for task in tasks if task.name in slow], options.slow_runs),
     ]
     for chosen, runs in groups:
-        for clip in ("short", "middle"):
+        for clip in ("short", "middle") if chosen else ():
             turns = {
                 task.name: lambda task=task, clip=clip: run(
                     task, clips[clip], folder / f"{task.name}-{clip}.mp4"
@@ -165,10 +170,6 @@ def measure_all(
             }
             for name, reports in alternate(turns, runs).items():
                 next(task for task in chosen if task.name == name).reports[clip] = reports
-    for task in tasks:
-        if options.long and task.name in options.long_tasks:
-            out = folder / f"{task.name}-long.mp4"
-            task.reports["long"] = [run(task, clips["long"], out)]
 
 
 def run(task: Task, clip: Path, out: Path) -> dict[str, Any]:
@@ -308,7 +309,7 @@ def make_clips(options: argparse.Namespace, folder: Path) -> dict[str, Path]:
     clips = {name: folder / f"clip-{name}.mp4" for name in seconds}
     for name, path in clips.items():
         lengthen(base, path, seconds[name])
-        if options.peer_python:
+        if options.peer_python and (name != "long" or set(options.long_tasks) & set(PEERS)):
             colour_clip(path, _colour_of(path), options.colour)
     return clips
 
