@@ -97,7 +97,7 @@ def _seen(photo: Image, at: float) -> Image:
     scale = (1.0 + 0.25 * math.sin(math.pi * at)) * max(height / photo.shape[0], width / photo.shape[1])
     room_x, room_y = photo.shape[1] - width / scale, photo.shape[0] - height / scale
     left = room_x * (0.5 + 0.5 * math.sin(2 * math.pi * at))
-    top = room_y * (0.25 + 0.2 * math.cos(2 * math.pi * at))
+    top = room_y * (0.1 - 0.1 * math.cos(2 * math.pi * at))
     matrix = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
     moved = cv2.warpAffine(
         photo, matrix, (width, height), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
@@ -129,7 +129,7 @@ def _frames_of(path: Path) -> Any:
     shown = []
     for number in range(_SHOWN):
         at = Fraction(length * number / _SHOWN).limit_denominator(1000)
-        with open_video(path, **({"start": at} if at else {})) as video:
+        with open_video(path, start=at or None) as video:
             for frame in itertools.islice(video, 1):
                 shown.append((f"{float(frame.time):.1f} s", _panel(limit_size(frame.image, "360"))))
     height, width = info.size
@@ -328,5 +328,6 @@ def live(
 
     with _skipping("the live view"):
         background = {"colour": colour, "image": chosen or sample_path("stars.jpg")}.get(kind, kind)
-        return live_view(model, background)
+        view: ColabLive | Page = live_view(model, background)
+        return view
     return None

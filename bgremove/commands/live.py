@@ -108,7 +108,10 @@ def live(
     plan = LiveSettings.build(model, preset=preset, **given(values))
     make_folder(folder)
     tell = say_nothing if quiet else say
-    with stop_on_ctrl_c(gently=True) as stop, open_source(source, plan.live) as opened:
+    with (
+        stop_on_ctrl_c(gently=True, saying="ending; Ctrl-C again stops at once") as stop,
+        open_source(source, plan.live) as opened,
+    ):
         for note in getattr(opened, "notes", ()):
             tell(f"note: {note}")
         with open_sink(where, rate=opened.rate) as sink:

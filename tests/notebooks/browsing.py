@@ -7,7 +7,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,7 @@ def all_run(
     *,
     height: int,
     allowed: Callable[[str], bool] = lambda url: False,
+    flags: Sequence[str] = (),
 ) -> Iterator[Page]:
     """A notebook's page, after all its cells have run.
 
@@ -68,13 +69,14 @@ def all_run(
         profile: an empty folder.
         height: of the window.
         allowed: which addresses besides the lab's may be asked; nothing else comes from the web.
+        flags: more of the browser's.
     """
     with playwright_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             profile,
             executable_path=browser,
             headless=True,
-            args=list(FLAGS),
+            args=[*FLAGS, *flags],
             viewport={"width": 1440, "height": height},
         )
         context.set_default_timeout(WAIT)

@@ -12,6 +12,7 @@ ROOT = Path(bgremove.__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BACKGROUND_REMOVAL = ROOT / "notebooks" / "Background_Removal.ipynb"
 FLASK = ROOT / "notebooks" / "Flask_BG_Remove.ipynb"
+VIDEO = ROOT / "notebooks" / "Video_Background.ipynb"
 HERE = Path(__file__).parent
 NGROK = ROOT / "tests" / "webapp" / "ngrok_agent.py"
 """A stand-in of ngrok."""

@@ -21,6 +21,7 @@ from tests.notebooks.notebooks import (
     FLASK,
     NOTEBOOKS,
     ROOT,
+    VIDEO,
     code_cells,
     read_notebook,
     source,
@@ -34,8 +35,8 @@ def plain_python(text: str) -> str:
     return re.sub(r"^(\s*)[!%].*$", r"\1pass", text, flags=re.MULTILINE)
 
 
-def test_there_are_two() -> None:
-    assert set(NOTEBOOKS) == {BACKGROUND_REMOVAL, FLASK}
+def test_there_are_three() -> None:
+    assert set(NOTEBOOKS) == {BACKGROUND_REMOVAL, FLASK, VIDEO}
 
 
 @every_notebook
@@ -146,8 +147,9 @@ def check_range(value: Any, offered: str) -> None:
             ],
         ),
         (FLASK, ["1. Start", "2. A public address", "3. What goes on", "4. Stop"]),
+        (VIDEO, ["1. A video", "2. Live"]),
     ],
-    ids=["Background_Removal", "Flask_BG_Remove"],
+    ids=["Background_Removal", "Flask_BG_Remove", "Video_Background"],
 )
 def test_its_sections_come_in_order(path: Path, sections: list[str]) -> None:
     headings = [
@@ -160,14 +162,17 @@ def test_its_sections_come_in_order(path: Path, sections: list[str]) -> None:
     assert headings == sections
 
 
-def test_both_are_set_up_alike() -> None:
-    cells = [code_cells(read_notebook(path))[0] for path in (BACKGROUND_REMOVAL, FLASK)]
-    assert [cell["id"] for cell in cells] == ["set-up", "set-up"]
-    one, other = (
+def test_all_are_set_up_alike() -> None:
+    cells = [code_cells(read_notebook(path))[0] for path in (BACKGROUND_REMOVAL, FLASK, VIDEO)]
+    assert [cell["id"] for cell in cells] == ["set-up"] * 3
+    photos, web, video = (
         [line for line in source(cell).splitlines() if "import bgremove" not in line] for cell in cells
     )
-    assert [line for line in other if line not in one] == ["from bgremove.webapp import notebook"]
-    assert [line for line in one if line not in other] == []
+    assert [line for line in web if line not in photos] == ["from bgremove.webapp import notebook"]
+    assert [line for line in photos if line not in web] == []
+    own = ["from bgremove import colab, colab_video", "colab.set_up(detectron2=False)"]
+    assert [line for line in video if line not in photos] == own
+    assert [line for line in photos if line not in video] == ["from bgremove import colab", "colab.set_up()"]
 
 
 def test_the_web_notebook_says_colabs_rules_and_opens_nothing_by_itself() -> None:
