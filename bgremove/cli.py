@@ -213,7 +213,7 @@ def remove(
     INPUT is a file, a folder, a pattern in quotes ('photos/*.jpg'), or - for standard input.
     The settings below are those of the chosen model: add --model NAME to see another's.
     """
-    from bgremove.batch import STREAM, plan_jobs, run_jobs, usual_workers
+    from bgremove.batch import STREAM, keep_memory, plan_jobs, run_jobs, usual_workers
     from bgremove.io import MAX_MEGAPIXELS
     from bgremove.pipeline import Settings
 
@@ -231,6 +231,8 @@ def remove(
     marked = None if hint is None else _read_hint(hint, model, limit)
     todo = plan_jobs(inputs, out, plan, recursive=recursive, overwrite=exists == "overwrite")
     workers = min(jobs or usual_workers(len(todo), model), len(todo))
+    if len(todo) > 1:
+        keep_memory()
     with (
         stop_on_ctrl_c(gently=len(todo) > 1) as stop,
         Progress(len(todo), todo[0].name, quiet=quiet) as progress,

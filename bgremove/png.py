@@ -79,7 +79,7 @@ def _compressed(rows: Bytes, channels: int, level: int) -> Iterator[bytes]:
         deflate = _deflate(level)
         ending = zlib.Z_FINISH if start + step >= height else zlib.Z_FULL_FLUSH
         data = filtered.data
-        return deflate.compress(data) + deflate.flush(ending), zlib.adler32(data), filtered.size
+        return deflate.compress(data) + deflate.flush(ending), (_isal() or zlib).adler32(data), filtered.size
 
     checksum = 1
     yield b"\x78\x01"

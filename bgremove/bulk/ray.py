@@ -77,9 +77,10 @@ class _Worker:
         self._threads = min(_THREADS, int(resources.get("num_cpus", 1)))
         self._remover: Remover | None = None
         self._problem = ""
-        from bgremove.batch import for_workers
+        from bgremove.batch import for_workers, keep_memory
         from bgremove.removers.onnx import sharing_cores
 
+        keep_memory()
         try:
             with for_workers(self._threads) if self._threads > 1 else sharing_cores(1):
                 self._remover = job.create_remover()

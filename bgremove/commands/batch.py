@@ -80,6 +80,7 @@ def batch(
     bgremove batch products/ -o cutouts/ --background white --format jpeg
     bgremove batch products.csv -o s3://shop/cutouts --results results.parquet --engine ray
     """
+    from bgremove.batch import keep_memory
     from bgremove.bulk.run import run_batch
     from bgremove.bulk.work import Row
     from bgremove.errors import OptionError
@@ -92,6 +93,7 @@ def batch(
     chosen = given(values)
     own = {name: chosen.pop(name) for name in BatchParams.model_fields if name in chosen}
     params, plan = BatchParams(**own), Settings.build(model, preset=preset, **chosen)
+    keep_memory()
     failures: Counter[str] = Counter()
     bars: list[Progress] = []
     with stop_on_ctrl_c(gently=True) as stop:
