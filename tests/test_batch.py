@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 from PIL import Image as PILImage
 
 from bgremove.arrays import Alpha, Image
-from bgremove.batch import Exists, Job, Outcome, plan_jobs, run_jobs
+from bgremove.batch import (
+    Exists,
+    Job,
+    Outcome,
+    for_workers,
+    in_parallel,
+    keep_memory,
+    plan_jobs,
+    run_jobs,
+    usual_workers,
+)
 from bgremove.errors import OptionError
 from bgremove.options import Params
 from bgremove.pipeline import Settings
+from bgremove.removers import onnx
 from bgremove.removers.base import Remover
+from bgremove.threads import map_on_threads
 from tests.cli_helpers import files, save_disc
 from tests.finding import Finding, two_subjects
 
@@ -158,6 +173,45 @@ def test_memory_is_bounded_by_the_workers(folder: Path, tmp_path: Path) -> None:
         assert outcome.status == "done"
         assert len(taken) <= finished + 2
     assert remover.all == 8 and remover.most <= 2
+
+
+def threads_of(_: int) -> tuple[int, set[str]]:
+    """OpenCV's threads, and those that do what a step shares out."""
+    names = set(map_on_threads(lambda _: threading.current_thread().name, range(8)))
+    time.sleep(0.02)
+    return cv2.getNumThreads(), names
+
+
+@pytest.mark.parametrize("crowded", [True, False])
+def test_a_worker_for_each_core_takes_no_other_threads(crowded: bool) -> None:
+    before = cv2.getNumThreads()
+    workers = (os.cpu_count() or 1) + 1 if crowded else 1
+    found = list(in_parallel(threads_of, range(6), workers=workers))
+    assert len(found) == 6 and cv2.getNumThreads() == before
+    for opencv, names in found:
+        assert opencv == (1 if crowded else before)
+        assert all(name.startswith("bgremove") != crowded for name in names)
+    assert all(len(names) == 1 for _, names in found) or not crowded
+
+
+def test_results_are_the_same_whoever_works(folder: Path, tmp_path: Path) -> None:
+    keep_memory()
+    remover = PLAN.create_remover()
+    for workers in (1, 4):
+        jobs = plan_jobs([str(folder)], str(tmp_path / str(workers)), PLAN)
+        assert {one.status for one in run_jobs(jobs, lambda: remover, PLAN, workers=workers)} == {"done"}
+    assert files(tmp_path / "1") == files(tmp_path / "4")
+
+
+def test_threads_of_a_network_that_workers_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    shared = []
+    for workers in (1, 2, 8, 16):
+        with for_workers(workers):
+            shared.append(onnx._sharing.get())
+    assert shared == [None, 7, 1, 1]
+    assert usual_workers(1000, "lite") == 8 and usual_workers(3, "lite") == 3
+    assert usual_workers(1000, "u2net") == 4 and usual_workers(1000, "onnx:own.onnx") == 4
 
 
 def test_the_remover_is_built_only_for_work(folder: Path, tmp_path: Path) -> None:

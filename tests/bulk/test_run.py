@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -269,6 +271,20 @@ def test_pictures_of_the_web(folder: Path, tmp_path: Path) -> None:
         decode(tmp_path / "out" / "a.png")[..., :3].any(axis=2),
         decode(tmp_path / "out" / "a.png")[..., 3] > 0,
     )
+
+
+def test_what_a_killed_run_left_of_a_file_goes(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "0"
+    run(folder, tmp_path / "out")
+    old, new, other = (
+        out / name for name in (f".bgremove-{'a' * 16}.part", f".bgremove-{'b' * 16}.part", ".part")
+    )
+    for path in (old, new, other):
+        path.write_bytes(b"x")
+    os.utime(old, (time.time() - 60,) * 2)
+    os.utime(other, (time.time() - 60,) * 2)
+    run(folder, tmp_path / "out")
+    assert not old.exists() and new.exists() and other.exists()
 
 
 def test_no_journal_of_ours_is_left_alone(folder: Path, tmp_path: Path) -> None:
