@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         OptionError,
         OutputError,
         UnknownRemoverError,
+        VideoError,
         WeightsError,
     )
     from bgremove.foreground import (
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from bgremove.removers.base import Remover, RemoverInfo
     from bgremove.segments import Segment, Segments, SelectParams
     from bgremove.trimap import Box, alpha_to_trimap, bounding_box
+    from bgremove.video.params import VideoSettings
+    from bgremove.video.run import VideoProgress, VideoResult, cut_video, remove_video
 
 _HOMES = {
     "REMOVERS": "registry",
@@ -89,6 +92,10 @@ _HOMES = {
     "SelectParams": "segments",
     "Settings": "pipeline",
     "UnknownRemoverError": "errors",
+    "VideoError": "errors",
+    "VideoProgress": "video.run",
+    "VideoResult": "video.run",
+    "VideoSettings": "video.params",
     "WeightsError": "errors",
     "WriteParams": "io",
     "alpha_to_trimap": "trimap",
@@ -98,6 +105,7 @@ _HOMES = {
     "create_remover": "registry",
     "crop_to_subject": "compositing",
     "cut": "pipeline",
+    "cut_video": "video.run",
     "cutout": "compositing",
     "estimate_foreground": "foreground",
     "fit_background": "background",
@@ -109,6 +117,7 @@ _HOMES = {
     "read_image": "io",
     "refine_alpha": "refine",
     "remove": "api",
+    "remove_video": "video.run",
     "render": "pipeline",
     "settings": "options",
 }
@@ -137,6 +146,10 @@ __all__ = [
     "SelectParams",
     "Settings",
     "UnknownRemoverError",
+    "VideoError",
+    "VideoProgress",
+    "VideoResult",
+    "VideoSettings",
     "WeightsError",
     "WriteParams",
     "__version__",
@@ -147,6 +160,7 @@ __all__ = [
     "create_remover",
     "crop_to_subject",
     "cut",
+    "cut_video",
     "cutout",
     "estimate_foreground",
     "fit_background",
@@ -158,6 +172,7 @@ __all__ = [
     "read_image",
     "refine_alpha",
     "remove",
+    "remove_video",
     "render",
     "settings",
 ]

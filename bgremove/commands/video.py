@@ -95,11 +95,11 @@ def video(
     bgremove video clip.mp4 -o try.mp4 --background blur --preview 5s
     """
     from bgremove.video.params import VideoSettings
-    from bgremove.video.run import cut_video
+    from bgremove.video.run import beside, cut_video
 
     tell = say_nothing if quiet else say
     plan = VideoSettings.build(model, preset=preset, **given(values))
-    target = out or _beside(source, plan.transparent, plan.output)
+    target = out or beside(source, plan)
     with (
         stop_on_ctrl_c(
             gently=True,
@@ -129,14 +129,6 @@ def video(
     for note in result.notes:
         tell(f"note: {note}")
     sys.exit(_report(result, time.monotonic() - began, tell))
-
-
-def _beside(source: str, transparent: bool, output: str) -> Path:
-    """A new file beside the input."""
-    path = Path(source.rstrip("/\\"))
-    stem = path.stem if "%" not in path.name and "*" not in path.name else path.parent.name or "video"
-    folder = path.parent if "%" not in path.name and "*" not in path.name else path.parent.parent
-    return folder / f"{stem}_{output}{'.webm' if transparent else '.mp4'}"
 
 
 def _report(result: VideoResult, seconds: float, tell: Any) -> int:

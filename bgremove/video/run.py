@@ -18,7 +18,7 @@ from typing import Any
 from bgremove.arrays import Image
 from bgremove.compositing import Pixels
 from bgremove.errors import BGRemoveError, VideoError
-from bgremove.removers.base import Remover
+from bgremove.removers.base import Device, Remover
 from bgremove.threads import alone
 from bgremove.video.backgrounds import Backdrop, Scene
 from bgremove.video.cutting import FrameCutter, Look, finish
@@ -85,6 +85,65 @@ class _Item:
     frame: VideoFrame
     look: Look
     behind: Image | None
+
+
+def remove_video(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str] | None = None,
+    model: str | Remover = "auto",
+    *,
+    background: Any = None,
+    preset: str | None = None,
+    device: Device = "auto",
+    model_file: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    on_progress: Callable[[VideoProgress], object] | None = None,
+    **settings: Any,
+) -> VideoResult:
+    """Cut the subject out of a video: what ``bgremove video`` does, from Python.
+
+    ::
+
+        bgremove.remove_video("clip.mp4", "cutout.webm")
+        bgremove.remove_video("clip.mp4", "beach.mp4", background="beach.jpg", smoothing="none")
+
+    Args:
+        source: a video, an animation, a folder or a pattern (``frames/%06d.png``) of pictures.
+        target: its name says the format; by default a new file beside the source.
+        model: a remover's name, or a remover.
+        background: as for :func:`bgremove.remove`; also another video.
+        preset: a preset of the remover or of the refinement.
+        device: where networks run: auto, cpu or cuda.
+        model_file: use this file instead of the cached or downloaded one.
+        overwrite: replace a target that exists.
+        resume: go on where an earlier run with the same settings ended.
+        on_progress: called after each frame.
+        settings: any of the flags of ``bgremove video``, by name.
+
+    Raises:
+        VideoError, OptionError, OutputError, WeightsError, DeviceError: each with one sentence.
+    """
+    plan = VideoSettings.build(model, preset=preset, background=background, **settings)
+    built = model if isinstance(model, Remover) else lambda: plan.create_remover(device, model_file)
+    return cut_video(
+        source,
+        beside(source, plan) if target is None else target,
+        plan,
+        built,
+        overwrite=overwrite,
+        resume=resume,
+        on_progress=on_progress,
+    )
+
+
+def beside(source: str | os.PathLike[str], settings: VideoSettings) -> Path:
+    """A name for a new file beside the source."""
+    path = Path(source)
+    if "%" in path.name or "*" in path.name:
+        path = path.parent
+    suffix = ".webm" if settings.transparent else ".mp4"
+    return path.with_name(f"{path.stem or 'video'}_{settings.output}{suffix}")
 
 
 def cut_video(

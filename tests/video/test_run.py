@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
+import bgremove
 from bgremove.arrays import Alpha, Image
 from bgremove.compositing import Pixels
 from bgremove.errors import BGRemoveError, OptionError, OutputError, VideoError
@@ -269,3 +270,12 @@ def test_the_shipped_network_cuts_a_real_subject(tmp_path: Path) -> None:
     for frame in frames_of(tmp_path / "o.mp4"):
         assert 0.2 < (frame.image > 128).mean() < 0.8
     assert Fraction(6, 24) == result.duration
+
+
+def test_from_python_in_one_call(tmp_path: Path, film: Clip) -> None:
+    result = bgremove.remove_video(film.path, model="contour", preview="0.5s", **PLAIN)
+    assert result.path == tmp_path / "film_cutout.webm" and result.frames == 12
+    with pytest.raises(OutputError, match="exists"):
+        bgremove.remove_video(film.path, model="contour", preview="0.5s", **PLAIN)
+    over = bgremove.remove_video(film.path, None, Orange(), background=(0, 0, 255), **PLAIN)
+    assert over.path == tmp_path / "film_composite.mp4" and over.frames == 24
