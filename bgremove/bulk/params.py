@@ -1,4 +1,4 @@
-"""How a batch is done."""
+"""The settings of a batch: where from, where to, how many at once."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ class OnnxRemover(Remover):
             raise OptionError("onnx needs a model file: take onnx:FILE or --model-file FILE")
         else:
             path = model_file.expanduser()
-        session, note = _open(path, device)
+        session, note = open_session(path, device)
         return cls(cast(OnnxParams, params), session, info.name, note)
 
     def __init__(self, params: OnnxParams, session: Any, name: str, note: str = "") -> None:
@@ -591,8 +591,13 @@ def _test_picture(height: int, width: int) -> Image:
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _open(path: Path, device: Device) -> tuple[Any, str]:
-    """A session for the network in `path`, and a sentence saying where it runs and why."""
+def open_session(path: Path, device: Device) -> tuple[Any, str]:
+    """A session for the network in `path`, and a sentence saying where it runs and why.
+
+    Raises:
+        WeightsError: if the file is not there or is no network.
+        DeviceError: if `device` is ``cuda`` and the network does not run there.
+    """
     import onnxruntime
 
     if not path.is_file():
