@@ -282,10 +282,12 @@ class _Shared:
             say(needs)
         self._progress.phase(f"loading {self._plan.model}")
         from bgremove.batch import for_workers
+        from bgremove.removers.together import run_together
 
         try:
             with for_workers(self._workers):
                 remover = self._plan.create_remover(self._device, self._model_file)
+            remover = run_together(remover, self._workers)
         except BGRemoveError as error:
             return error
         finally:

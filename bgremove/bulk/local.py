@@ -10,6 +10,7 @@ from bgremove.batch import for_workers, in_parallel, usual_workers
 from bgremove.bulk import places
 from bgremove.bulk.params import BatchParams
 from bgremove.bulk.work import Job, Row, Task, do
+from bgremove.removers.together import run_together
 
 _WAITING = 4  # workers more than cores, where pictures come from far away
 
@@ -27,7 +28,7 @@ def run_here(
         workers += _WAITING
     workers = min(workers, len(tasks))
     with for_workers(min(workers, os.cpu_count() or 1)):
-        remover = job.create_remover()
+        remover = run_together(job.create_remover(), workers)
     yield from in_parallel(lambda task: (task, do(task, remover, job)), tasks, workers=workers, stop=stop)
 
 

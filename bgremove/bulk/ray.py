@@ -79,11 +79,12 @@ class _Worker:
         self._problem = ""
         from bgremove.batch import for_workers, keep_memory
         from bgremove.removers.onnx import sharing_cores
+        from bgremove.removers.together import run_together
 
         keep_memory()
         try:
             with for_workers(self._threads) if self._threads > 1 else sharing_cores(1):
-                self._remover = job.create_remover()
+                self._remover = run_together(job.create_remover(), self._threads)
         except BGRemoveError as error:
             self._problem = str(error)  # raised here, it would be raised again at every new worker
 
