@@ -90,7 +90,7 @@ class VideoView {
 		this.troubleText = make("p", { class: "trouble-text" });
 		this.again = make("button", { class: "secondary small", onclick: () => this.#again() }, "Try again");
 		this.trouble = make("div", { class: "trouble", role: "alert", hidden: true }, icon("warn"), this.troubleText,
-			make("div", { class: "row" }, this.again, make("button", { class: "quiet small", onclick: () => this.close() }, "Close it")));
+			make("div", { class: "row" }, this.again, make("button", { class: "secondary small", id: "video-trouble-close", onclick: () => this.close() }, "Close it")));
 		const stage = make("div", { class: "reel-stage", id: "video-stage" }, this.frame, this.pill, this.trouble);
 		this.time = make("input", { type: "range", id: "video-time", min: 0, max: 1, step: 0.01, value: 0, "aria-label": "Moment of the video" });
 		this.clock = make("output", {});
@@ -265,6 +265,7 @@ class VideoView {
 			this.#renew();
 			this.#found(known);
 			if (this.busy) this.#watch();
+			else if (known.result) await this.#play();
 		} catch {
 			kept.set("video", null);
 		}
