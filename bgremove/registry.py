@@ -15,6 +15,7 @@ from bgremove.removers.contour import ContourParams
 from bgremove.removers.detectron2 import Detectron2Params, zoo_weights
 from bgremove.removers.grabcut import GrabCutParams
 from bgremove.removers.onnx import BIREFNET, ISNET, ISNET_ANIME, U2NET, OnnxParams
+from bgremove.removers.rvm import RvmParams, rvm_release
 from bgremove.weights import Weights, rembg_release
 
 _INSTANCE, _PANOPTIC = "COCO-InstanceSegmentation", "COCO-PanopticSegmentation"
@@ -223,6 +224,34 @@ _ROWS = (
         defaults=BIREFNET,
         weights=rembg_release(
             "BiRefNet-massive-TR_DIS5K_TR_TEs-epoch_420.onnx", "33e726a2136a3d59eb0fdf613e31e3e9", 972.7
+        ),
+    ),
+    RemoverInfo(
+        name="rvm-mobilenetv3",
+        kind="network",
+        target="bgremove.removers.rvm:RvmRemover",
+        params=RvmParams,
+        summary="People in videos: it remembers the frames before, and gives their own colours",
+        license="GPL-3.0",
+        paper="Lin et al. 2022, Robust Video Matting",
+        weights=rvm_release(
+            "rvm_mobilenetv3_fp32.onnx",
+            "88d4531297118f595bf2fd60f6f566aec2e559393802d1f436c380f0cbbd2828",
+            15.0,
+        ),
+    ),
+    RemoverInfo(
+        name="rvm-resnet50",
+        kind="network",
+        target="bgremove.removers.rvm:RvmRemover",
+        params=RvmParams,
+        summary="As rvm-mobilenetv3, a little better, and slower",
+        license="GPL-3.0",
+        paper="Lin et al. 2022, Robust Video Matting",
+        weights=rvm_release(
+            "rvm_resnet50_fp32.onnx",
+            "25db300fcb6ee27f941a1b52c97856e8d1f13c7f35817f81a612f89af0e8a85c",
+            107.5,
         ),
     ),
     RemoverInfo(
