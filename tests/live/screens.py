@@ -51,8 +51,15 @@ class Screen:
         return cast("npt.NDArray[np.uint8]", np.asarray(ImageGrab.grab(xdisplay=self.name).convert("RGB")))
 
     def window(self, title: str, seconds: float = 60) -> str:
-        """The number of a window, as soon as it is there."""
-        return self.until(lambda: self._tool("search", "--name", title).split("\n")[0], seconds)
+        """The number of a window, as soon as it is there and draws."""
+        number = self.until(lambda: self._tool("search", "--name", title).split("\n")[0], seconds)
+        for width in range(500, 540):
+            time.sleep(0.3)
+            if self.picture().any():
+                break
+            # There is no manager of windows here, without which Qt may miss that it is to draw.
+            self._tool("windowsize", number, str(width), "400")
+        return number
 
     def press(self, window: str, key: str) -> None:
         """Press a key in a window."""
