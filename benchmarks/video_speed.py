@@ -3,7 +3,8 @@
     python benchmarks/video_speed.py --peer-python PYTHON --frames FOLDER [--runs 3] [--slow-runs 1]
 
 Every run is a process of its own, and the tasks take turns. All use the shipped network; the peers get it
-in place of theirs, everything else is their own video code:
+in place of theirs, run once a frame (bgremove and the loops look closer at small subjects, too), everything
+else is their own video code:
 
 - backgroundremover puts subjects over a picture (``-toi``), which fails: its own filters for ffmpeg do not
   fit together, and there is an empty file. Over another video (``-tov``) it works, so here is a video of one
@@ -92,7 +93,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--peer-python", help="of an environment that has the peers; without it, no peers")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--clip", type=Path, help="H.264 in 4:2:0, longer than --seconds")
+    source.add_argument(
+        "--clip", type=Path, help="H.264, 1920x1080, 25 frames a second; shown again where it ends"
+    )
     source.add_argument("--frames", type=Path, help="folder of pictures to make a clip of")
     parser.add_argument("--tasks", nargs="+", choices=LABELS, default=list(LABELS))
     parser.add_argument("--ours", action="append", default=[], metavar="FLAGS", help="another run of ours")
