@@ -16,6 +16,7 @@ from PIL import UnidentifiedImageError
 
 from bgremove import __version__
 from bgremove.arrays import Image
+from bgremove.registry import remover_info
 from bgremove.webapp import parts
 from bgremove.webapp.config import ServeParams
 from bgremove.webapp.errors import Busy, NotFound, TooLarge, WrongRequest
@@ -64,6 +65,7 @@ class Live:
     """The cameras that are looked at now; one network serves them all."""
 
     def __init__(self, params: ServeParams) -> None:
+        remover_info(params.live_model)  # an unknown one is said at once
         self.params = params
         self._lock = threading.Lock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
@@ -221,6 +223,7 @@ def view() -> Response:
 def begin() -> tuple[Response, int]:
     """A camera begins."""
     live = parts().live
+    parts().service.need(live.params.live_model)
     session = live.begin()
     return jsonify(id=session.id, model=live.params.live_model, side=FRAME_SIDE, bytes=FRAME_BYTES), 201
 

@@ -286,8 +286,7 @@ class Service:
         from bgremove.video.params import VideoSettings
 
         name = self._model(model)
-        if full_name(name) != full_name(self.params.model):
-            self._downloads.need(name)
+        self.need(name)
         if "background" in values:
             raise OptionError("background belongs beside settings, not into it")
         _check_values(background, values)
@@ -402,9 +401,18 @@ class Service:
             Busy: while its file is downloaded.
             BGRemoveError: as :func:`bgremove.create_remover`.
         """
-        if full_name(settings.model) != full_name(self.params.model):  # that one is here since load()
-            self._downloads.need(settings.model)
+        self.need(settings.model)
         return self._removers.get(settings)
+
+    def need(self, model: str) -> None:
+        """Return if nothing has to be downloaded for `model`.
+
+        Raises:
+            Busy: while it is downloaded.
+            BGRemoveError: if that failed.
+        """
+        if full_name(model) != full_name(self.params.model):  # that one is here since load()
+            self._downloads.need(model)
 
     def cut(self, data: bytes, settings: Settings, *, name: str = "the picture") -> Served:
         """Separate the subject of a file's (first) picture; in a turn, within the time limit.

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from PIL import Image as PILImage
 
 import bgremove
+from bgremove.errors import UnknownRemoverError
 from bgremove.webapp import Parts, ServeParams, create_app
 from bgremove.webapp.config import ServeParams as Config
 from bgremove.webapp.guard import HEADERS
@@ -167,6 +168,13 @@ def test_a_server_without_it(frame: bytes) -> None:
     answer = client.post("/page/live")
     assert answer.status_code == 400 and "no live view" in answer.get_json()["error"]
     assert client.get("/page/config").get_json()["live"] is False
+
+
+def test_an_unknown_model_is_said_before_it_is_served() -> None:
+    with pytest.raises(UnknownRemoverError, match="nothing-like-it"):
+        create_app(ServeParams(live_model="nothing-like-it"))
+    client = create_app(ServeParams(live_model="contour")).test_client()
+    assert client.post("/page/live").get_json()["model"] == "contour"
 
 
 def test_only_the_live_view_may_use_the_camera(client: FlaskClient) -> None:
