@@ -71,7 +71,7 @@ def choose_clip(clip: str = "sample") -> Path | None:
 
 
 def make_sample(path: Path, *, seconds: float = 3.0) -> Path:
-    """A short video: a camera's way over the photograph of the astronaut; one that is there is kept.
+    """A short video: a camera's way over the photograph of the cat; one that is there is kept.
 
     Raises:
         MissingExtraError: without the extra ``video``.
@@ -81,7 +81,7 @@ def make_sample(path: Path, *, seconds: float = 3.0) -> Path:
 
     if path.is_file():
         return path
-    photo = read_frame(sample_path("astronaut.jpg")).image
+    photo = read_frame(sample_path("cat.jpg")).image
     writer = open_writer(path, VideoWriteParams(), size=_SAMPLE, rate=_RATE, alpha=False)
     try:
         for number in range(round(seconds * _RATE)):
