@@ -242,14 +242,14 @@ def open_container(path: Path) -> Any:
 def picture_stream(container: Any) -> Any:
     """The stream of pictures, if there is one that moves."""
     covers = 0x400 | 0x20000  # attached picture, still image
-    streams = [one for one in container.streams.video if not int(one.disposition) & covers]
+    streams = [one for one in container.streams.video if not one.disposition.value & covers]
     return streams[0] if streams else None
 
 
 def sound_stream(container: Any) -> Any:
     """The sound track marked as the default, else the first."""
     tracks = list(container.streams.audio)
-    return next((one for one in tracks if int(one.disposition) & 1), tracks[0] if tracks else None)
+    return next((one for one in tracks if one.disposition.value & 1), tracks[0] if tracks else None)
 
 
 def origin_of(container: Any) -> Fraction:
@@ -301,7 +301,7 @@ class FilmFile(Video):
         began = 0 if stream.start_time is None else stream.start_time * self._base - self._origin
         self._first = Fraction(began)
         self._decoder = self._make_decoder(threads)
-        self._packets = self._container.demux(stream)
+        self._packets, self._whole = self._container.demux(stream), True
         times = self._look_ahead()
         rate, variable = _rate_of(stream, times)
         self._rate, self._grid = rate, None if variable else _grid(times, rate, self._base)
@@ -355,13 +355,10 @@ class FilmFile(Video):
             if len(ahead) >= _LOOK_PACKETS or total > _LOOK_BYTES:
                 break
         self._packets = itertools.chain(ahead, self._packets)
-        # B-frames at the end of what was read may have others between them that were not.
         stamps = sorted(packet.pts for packet in ahead if packet.size and packet.pts is not None)
-        return (
-            stamps
-            if len(ahead) < _LOOK_PACKETS and total <= _LOOK_BYTES
-            else stamps[: max(2, len(stamps) - 16)]
-        )
+        if self._whole and len(ahead) < _LOOK_PACKETS and total <= _LOOK_BYTES:
+            return stamps
+        return stamps[: max(2, len(stamps) - 16)]  # frames between the last of them may have been left out
 
     def _safe_packets(self) -> Iterator[Any]:
         """Packets as long as the file is whole; where it is not, :meth:`_decoded` meets the error again."""
@@ -373,7 +370,7 @@ class FilmFile(Video):
                     return
                 yield packet
         except av.FFmpegError as error:
-            self._packets = _raising(error)
+            self._packets, self._whole = _raising(error), False
 
     def _from(self, start: Fraction) -> Iterator[tuple[Fraction, Any]]:
         """Frames from a key frame before `start` on."""

@@ -682,7 +682,7 @@ def _encoder_options(job: Job) -> dict[str, str]:
             return {"preset": preset, "crf": f"{10 + (100 - quality) * 0.4:.1f}"}
         case "libvpx-vp9":
             pace = {
-                "fast": {"deadline": "realtime", "cpu-used": "7"},
+                "fast": {"deadline": "realtime", "cpu-used": "8"},
                 "medium": {"deadline": "good", "cpu-used": "4"},
                 "slow": {"deadline": "good", "cpu-used": "1"},
             }[speed]

@@ -360,3 +360,22 @@ def test_a_rate_that_changes_late(tmp_path: Path) -> None:
     made = clip(tmp_path / "a.mkv", times=times, size=(32, 48), rate=Fraction(30000, 1001))
     got = [frame.time for frame in read(made.path)[1]]
     assert max(abs(a - b) for a, b in zip(got, times, strict=True)) < Fraction(1, 900)
+
+
+def test_a_damaged_file_keeps_its_rate(tmp_path: Path) -> None:
+    made = clip(tmp_path / "a.mkv", frames=60, options={"bf": "3"})
+    data = made.path.read_bytes()
+    for share in (5, 6, 7, 8):
+        made.path.write_bytes(data[: len(data) * share // 10])
+        with open_video(made.path) as video:
+            assert not video.info.variable and video.info.rate == 24
+
+
+def test_mirrored_pictures(tmp_path: Path) -> None:
+    made = clip(tmp_path / "a.mov", rotation=180, frames=2)
+    data = bytearray(made.path.read_bytes())
+    place = data.index(b"tkhd") + 44
+    data[place : place + 4] = (1 << 16).to_bytes(4, "big")  # upside down, not turned
+    made.path.write_bytes(bytes(data))
+    frame = read(made.path)[1][0]
+    assert distance(frame.image, made.images[0][:, ::-1]) < 2.6
