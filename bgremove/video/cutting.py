@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import cv2
@@ -43,6 +43,7 @@ class Look:
         own: (H, W) float32, the frame's own transparency; None if it has none.
         alpha: (h, w) float32, the raw matte, at the frame's size or smaller.
         grain: frame pixels per pixel of the prediction.
+        small: `seen`, at most 512 pixels wide and high.
         foreground: (H, W, 3) uint8, the remover's own, or None.
         new_scene: did a new scene begin with it?
         note: for the user, why there is nothing in it; may be empty.
@@ -53,6 +54,7 @@ class Look:
     own: Alpha | None
     alpha: Alpha
     grain: float
+    small: Image
     foreground: Image | None = None
     new_scene: bool = False
     note: str = ""
@@ -88,33 +90,45 @@ class FrameCutter:
         """The network's matte of a frame; in order, one at a time, if the remover remembers."""
         image = check_image(image)
         seen = image if alpha is None else composite(image, np.full_like(image, 128), alpha)
-        if self.remover.remembers and self._cuts.is_new(seen):
+        small = _shrunk(seen)
+        if self.remover.remembers and self._cuts.is_new(small):
             self._follow = self.remover.follow()
         found = self._follow(seen)
-        return Look(
-            image, seen, alpha, check_alpha(found.alpha), found.grain, found.foreground, note=found.note
-        )
+        matte = check_alpha(found.alpha)
+        return Look(image, seen, alpha, matte, found.grain, small, found.foreground, note=found.note)
 
     def steady(self, look: Look) -> Look:
         """Smooth the matte by those of the frames before; in order."""
         alpha = look.alpha
         scale = min(1.0, _SMALL / max(alpha.shape))
         size = (max(1, round(alpha.shape[1] * scale)), max(1, round(alpha.shape[0] * scale)))
-        small = alpha if scale == 1 else cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
-        image = look.seen
+        small = alpha
+        if scale != 1:
+            small = np.clip(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), 0, 1)
+        image = look.small
         if image.shape[:2] != small.shape:
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            shrinks = image.shape[0] > small.shape[0] or image.shape[1] > small.shape[1]
+            method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            image = cast(Image, cv2.resize(image, size, interpolation=method))
         smooth, new_scene = self._smoother.step(image, small)
         if scale == 1:
             alpha = smooth
         elif smooth is not small:
             # Only what changes is enlarged, so that no detail is lost.
             alpha = np.clip(alpha + enlarged(smooth - small, *alpha.shape), 0, 1)
-        return _replaced(look, alpha, new_scene)
+        return replace(look, alpha=alpha, new_scene=new_scene)
 
 
-def _replaced(look: Look, alpha: Alpha, new_scene: bool) -> Look:
-    return Look(look.image, look.seen, look.own, alpha, look.grain, look.foreground, new_scene, look.note)
+def _shrunk(image: Image) -> Image:
+    """At most 512 pixels wide and high; halved first, which OpenCV does in a tenth of the time."""
+    while min(image.shape[:2]) > 1 and max(image.shape[:2]) >= 2 * _SMALL:
+        size = (image.shape[1] // 2, image.shape[0] // 2)
+        image = cast(Image, cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    scale = _SMALL / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return cast(Image, cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 
 def finish(look: Look, refine: RefineParams, foreground: ForegroundParams) -> Cut:

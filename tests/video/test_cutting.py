@@ -66,7 +66,7 @@ def test_working_only_around_the_subject_changes_nothing(
     disc = np.hypot(rows - centre[0], columns - centre[1])
     truth = np.clip((90 - disc) / 20 + 0.5, 0, 1).astype(np.float32)
     small = cv2.resize(truth, size[::-1], interpolation=cv2.INTER_AREA)
-    look = Look(image, image, None, small, 800 / size[1])
+    look = Look(image, image, None, small, 800 / size[1], image)
     part = finish(look, RefineParams(), ForegroundParams())
     whole = finish(look, RefineParams(min_region=1e-9), ForegroundParams())
     assert np.abs(part.alpha - whole.alpha).max() < 0.01
