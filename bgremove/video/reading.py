@@ -301,14 +301,14 @@ class FilmFile(Video):
         began = 0 if stream.start_time is None else stream.start_time * self._base - self._origin
         self._first = Fraction(began)
         self._decoder = self._make_decoder(threads)
-        self._packets, self._whole = self._container.demux(stream), True
+        self._packets = self._container.demux(stream)
+        self._cut_short = _cut_short(path)
         times = self._look_ahead()
         rate, variable = _rate_of(stream, times)
         self._rate, self._grid = rate, None if variable else _grid(times, rate, self._base)
         self._seen = 0
         self._last: Fraction | None = None
         self._expected = _duration(self._container, stream, self._origin)
-        self._cut_short = _cut_short(path)
         raw = self._decoded()
         if part.start > 2:
             raw = self._from(part.start)
@@ -356,7 +356,7 @@ class FilmFile(Video):
                 break
         self._packets = itertools.chain(ahead, self._packets)
         stamps = sorted(packet.pts for packet in ahead if packet.size and packet.pts is not None)
-        if self._whole and len(ahead) < _LOOK_PACKETS and total <= _LOOK_BYTES:
+        if not self._cut_short and len(ahead) < _LOOK_PACKETS and total <= _LOOK_BYTES:
             return stamps
         return stamps[: max(2, len(stamps) - 16)]  # frames between the last of them may have been left out
 
@@ -370,7 +370,7 @@ class FilmFile(Video):
                     return
                 yield packet
         except av.FFmpegError as error:
-            self._packets, self._whole = _raising(error), False
+            self._packets = _raising(error)
 
     def _from(self, start: Fraction) -> Iterator[tuple[Fraction, Any]]:
         """Frames from a key frame before `start` on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import itertools
 import json
 import os
@@ -10,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -326,23 +327,22 @@ def make_animation(
     """
     av = import_av()
     loop = job.params.loop
+    if muxer == "webp":
+        with WebPFile(path, job) as made:
+            for time, rgba in frames():
+                made.add(rgba, time)
+        return []
     encoder, pixel_format, base = {
         "gif": ("gif", "pal8", Fraction(1, 100)),
-        "webp": ("libwebp_anim", "bgra", Fraction(1, 1000)),
         "apng": ("apng", "rgba" if job.alpha else "rgb24", Fraction(1, 1000)),
     }[muxer]
     muxing = {
         "gif": {"loop": "-1" if loop == 1 else str(max(0, loop - 1)), "final_delay": "-1"},
-        "webp": {"loop": str(loop)},
         "apng": {"plays": str(loop)},
     }[muxer]
-    options: dict[str, str] = {}
-    if muxer == "webp":
-        quality = job.params.quality
-        options = {"lossless": "1"} if quality == 100 else {"quality": str(quality), "compression_level": "4"}
     soft = False
     with av.open(str(path), "w", format=muxer, container_options=muxing) as file:
-        stream = file.add_stream(encoder, rate=job.rate, options=options)
+        stream = file.add_stream(encoder, rate=job.rate)
         stream.height, stream.width = job.size
         stream.pix_fmt = pixel_format
         stream.codec_context.time_base = base
@@ -363,6 +363,96 @@ def _plain(pixel_format: str) -> Callable[[Pixels], Any]:
     from av.video.frame import VideoFrame as Frame
 
     return lambda rgba: Frame.from_ndarray(rgba, "rgba").reformat(format=pixel_format)
+
+
+class WebPFile:
+    """Writes an animated WebP frame by frame; a library's encoder would keep all of it in memory.
+
+    Of each frame only the rectangle is stored in which it differs from the one before.
+
+    References:
+        WebP Container Specification (RFC 9649), "Animation".
+    """
+
+    def __init__(self, path: Path, job: Job) -> None:
+        self._job, self._alpha = job, job.alpha
+        height, width = job.size
+        if max(height, width) > 16_383:
+            raise VideoError(
+                f"WebP holds at most 16383 x 16383 pixels; got {width} x {height}: give a smaller --size"
+            )
+        self._file = open(path, "wb")
+        flags = 0x02 | (0x10 if job.alpha else 0)
+        size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+        self._file.write(b"RIFF\0\0\0\0WEBP" + _chunk(b"VP8X", bytes([flags, 0, 0, 0]) + size))
+        self._file.write(_chunk(b"ANIM", bytes(4) + job.params.loop.to_bytes(2, "little")))
+        self._shown: Pixels | None = None
+        self._waiting: tuple[bytes, bytes] | None = None
+        self._at = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        with self._file:
+            if kind is None:
+                self._put(self._at + max(1, round(1000 / self._job.rate)))
+                length = self._file.tell() - 8
+                if length >= 1 << 32:
+                    raise VideoError("WebP holds at most 4 gigabytes; make it shorter, or write WebM")
+                self._file.seek(4)
+                self._file.write(length.to_bytes(4, "little"))
+
+    def add(self, rgba: Pixels, time: Fraction) -> None:
+        """The next frame, (H, W, 4), and when it is shown."""
+        at = max(round(time * 1000), self._at + (self._shown is not None))
+        self._put(at)
+        top, left, bottom, right = self._changed(rgba)
+        part = PILImage.fromarray(np.ascontiguousarray(rgba[top:bottom, left:right]))
+        part = part if self._alpha else part.convert("RGB")
+        data, quality = io.BytesIO(), self._job.params.quality
+        if quality == 100:
+            part.save(data, "WEBP", lossless=True, method=2)
+        else:
+            part.save(data, "WEBP", quality=quality, method=4)
+        numbers = (left // 2, top // 2, right - left - 1, bottom - top - 1)
+        place = b"".join(number.to_bytes(3, "little") for number in numbers)
+        self._waiting = place, _picture_chunks(data.getvalue())
+        self._shown, self._at = rgba, at
+
+    def _put(self, until: int) -> None:
+        """Write the frame that waits for its end to be known."""
+        if self._waiting is None:
+            return
+        place, data = self._waiting
+        duration = min(until - self._at, (1 << 24) - 1).to_bytes(3, "little")
+        self._file.write(_chunk(b"ANMF", place + duration + b"\x02" + data))  # in place of what was there
+
+    def _changed(self, rgba: Pixels) -> tuple[int, int, int, int]:
+        height, width = rgba.shape[:2]
+        if self._shown is None:
+            return 0, 0, height, width
+        other = (rgba != self._shown).any(axis=2)
+        rows, columns = np.flatnonzero(other.any(axis=1)), np.flatnonzero(other.any(axis=0))
+        if not rows.size:
+            return 0, 0, 1, 1
+        return int(rows[0]) & ~1, int(columns[0]) & ~1, int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return name + len(data).to_bytes(4, "little") + data + b"\0" * (len(data) % 2)
+
+
+def _picture_chunks(webp: bytes) -> bytes:
+    """What is in the file of a single picture, without its header."""
+    found, place = b"", 12
+    while place + 8 <= len(webp):
+        end = place + 8 + int.from_bytes(webp[place + 4 : place + 8], "little")
+        end += end % 2
+        if webp[place : place + 4] in (b"ALPH", b"VP8 ", b"VP8L"):
+            found += webp[place:end]
+        place = end
+    return found
 
 
 class Quantiser:
