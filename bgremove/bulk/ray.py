@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import socket
 import threading
 import warnings
 from collections import Counter
@@ -30,6 +31,7 @@ from bgremove.removers.base import Remover
 _LIVES = 3  # workers that may die at a picture
 _AT_ONCE = 8  # pictures that a worker gets
 _THREADS = 8  # at most, that keep a GPU busy
+_SECONDS = 10.0  # until a cluster must have answered
 _STORE = 256 << 20  # bytes that workers of this machine share; pictures do not go that way
 
 
@@ -176,10 +178,8 @@ def _ray(params: BatchParams) -> Iterator[Any]:
         try:
             import ray
             import ray.data
-        except ImportError as error:
-            raise MissingExtraError(
-                f'the engine ray needs an extra ({error}): pip install "bgremove[ray]"'
-            ) from None
+        except ImportError:
+            raise MissingExtraError('the engine ray needs an extra: pip install "bgremove[ray]"') from None
         mine = not ray.is_initialized()
         if mine:
             _connect(ray, params)
@@ -192,6 +192,7 @@ def _ray(params: BatchParams) -> Iterator[Any]:
 
 
 def _connect(ray: Any, params: BatchParams) -> None:
+    _knock(params.address)
     here: dict[str, Any] = {"num_cpus": params.workers or None, "object_store_memory": _STORE}
     there = {"address": params.address} if params.address else {"address": "local", **here}
     try:
@@ -204,10 +205,24 @@ def _connect(ray: Any, params: BatchParams) -> None:
                 log_to_driver=False,
             )
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0].rstrip(".")
         where = f"at {params.address}" if params.address else "on this machine"
         raise BGRemoveError(
             f"there is no Ray cluster {where}: {first}; check that it runs, or take --engine local"
+        ) from None
+
+
+def _knock(address: str) -> None:
+    """Find out whether anybody answers there at all: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise BGRemoveError(
+            f"there is no Ray cluster at {address}: {why}; check that it runs, or take --engine local"
         ) from None
 
 

@@ -43,6 +43,7 @@ class Journal:
 
     Attributes:
         place: where it is.
+        existed: there was one before, perhaps of a batch that is to be forgotten.
         about: the settings of the batch; None if it has not begun.
         tasks: the pictures known so far, by source.
         rows: what became of those that are over, by source.
@@ -58,11 +59,13 @@ class Journal:
         self.about: dict[str, Any] | None = None
         self.tasks: dict[str, Task] = {}
         self.rows: dict[str, Row] = {}
-        self._fresh = fresh
+        self._forgotten, self.existed = False, False
         self._log: _Log = _Parts(self.place) if places.is_address(table) else _Lines(self.place)
         try:
-            if not fresh:
-                self._read()
+            self._read()
+            self.existed = self.about is not None
+            if fresh:
+                self.forget()
         except BaseException:
             self._log.close()
             raise
@@ -75,7 +78,7 @@ class Journal:
 
     def begin(self, about: dict[str, Any], tasks: Sequence[Task]) -> None:
         """Write down what is going to be done, before any of it is."""
-        if self._fresh:
+        if self._forgotten:
             self._log.clear()
         if self.about is None:
             self._log.add({"bgremove batch": 1, "about": about})
@@ -90,6 +93,10 @@ class Journal:
         """Write down what became of a picture."""
         self.rows[source] = row
         self._log.add({"source": source, "row": row.as_dict()})
+
+    def forget(self) -> None:
+        """What is there does not count; it goes as soon as a new batch begins."""
+        self.about, self.tasks, self.rows, self._forgotten = None, {}, {}, True
 
     def forget_failed(self) -> None:
         """Failed pictures are to be tried again; their next rows count."""

@@ -105,7 +105,7 @@ def run_batch(
         known = [task for task in tasks if task.source in journal.tasks]
         new = _with_states([task for task in tasks if task.source not in journal.tasks])
         if exists == "refuse":
-            _refuse_existing(new, None if journal.about else table)
+            _refuse_existing(new, None if journal.existed else table)
         journal.begin(about, new)
         if params.retry:
             journal.forget_failed()
@@ -119,8 +119,9 @@ def run_batch(
                 rows.append(row)
                 on_row(row)
         finally:
-            listed = (journal.rows.get(task.source) for task in mine)
-            write_table(table, [row for row in listed if row is not None])
+            listed = [journal.rows[task.source] for task in mine if task.source in journal.rows]
+            if listed:
+                write_table(table, listed)
             if known or params.engine == "ray":
                 _sweep(mine)
     left = sum(task.source not in journal.rows for task in mine)
@@ -300,6 +301,8 @@ def _about(job: Job, out: str) -> dict[str, Any]:
 def _refuse_other_settings(journal: Journal, about: dict[str, Any]) -> None:
     if journal.about is None or journal.about == about:
         return
+    if not journal.rows:  # it broke off before anything came of it
+        return journal.forget()
     names = [*journal.about, *(name for name in about if name not in journal.about)]
     name = next(name for name in names if journal.about.get(name) != about.get(name))
     before, now = (json_like(one.get(name)) for one in (journal.about, about))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from bgremove.bulk.work import Job
 from bgremove.errors import OptionError
 from bgremove.pipeline import Settings
 from bgremove.removers.base import Device
-from tests.cli_helpers import disc_picture, python_there, save_disc
+from tests.cli_helpers import bgremove_here, disc_picture, files, is_one_sentence, python_there, save_disc
 
 PLAN = Settings.build("contour")
 
@@ -50,6 +52,22 @@ def test_no_more_workers_than_pictures_or_cores() -> None:
         _workers(Cluster(CPU=16), Job(PLAN), BatchParams(engine="ray", workers=17), 100)
     with pytest.raises(OptionError, match="without GPUs"):
         _workers(Cluster(CPU=16), Job(PLAN, "cuda"), BatchParams(engine="ray"), 100)
+
+
+def test_without_ray_or_its_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_disc(tmp_path / "in" / "0.png", 24, 32)
+    command = ("batch", tmp_path / "in", "-o", tmp_path / "out", "--model", "contour", "--engine", "ray")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        there = bgremove_here(*command, "--address", address)
+    assert there.exit_code == 1 and f"no Ray cluster at {address}: " in there.stderr
+    monkeypatch.setitem(sys.modules, "ray", None)
+    without = bgremove_here(*command)
+    assert without.exit_code == 1 and 'pip install "bgremove[ray]"' in without.stderr
+    assert is_one_sentence(there.stderr) and is_one_sentence(without.stderr)
+    assert list(files(tmp_path / "out")) == [".results.csv.journal"]
+    assert bgremove_here(*command[:-2]).exit_code == 0  # the local engine goes on from there
 
 
 def test_a_picture_that_ends_every_worker_is_listed(tmp_path: Path) -> None:

@@ -164,10 +164,18 @@ def test_other_settings_are_refused_and_fresh_begins_anew(folder: Path, tmp_path
     ):
         run(folder, out, other)
     with pytest.raises(OutputError, match="exist"):
-        run(folder, out, other, fresh=True)
+        run(folder, out, fresh=True)
     assert files(out) == before
-    assert run(folder, out, other, fresh=True, exists="overwrite").count("done") == 6
-    assert (out / "0" / "0.jpg").exists()
+    assert run(folder, out, fresh=True, exists="overwrite").count("done") == 6
+    assert run(folder, out, other, fresh=True).count("done") == 6
+    assert (out / "0" / "0.jpg").exists() and listed(run(folder, out, other))[0]["output"].endswith("0.jpg")
+
+
+def test_settings_can_change_as_long_as_nothing_came_of_it(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BGRemoveError):
+        run(folder, tmp_path / "out", Settings.build(f"onnx:{tmp_path}/missing.onnx"))
+    assert list(files(tmp_path / "out")) == [".results.csv.journal"]
+    assert run(folder, tmp_path / "out").count("done") == 6
 
 
 def test_two_at_once_do_not_share_a_journal(folder: Path, tmp_path: Path) -> None:
