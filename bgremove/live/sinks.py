@@ -95,7 +95,9 @@ class Window(Sink):
         if code == -1:
             return "" if self._size == (0, 0) or self._open() else CLOSED
         code &= 0xFF
-        return "esc" if code == _ESCAPE else chr(code)
+        if code == _ESCAPE:
+            return "esc"
+        return chr(code) if 32 <= code < 127 else ""  # shift by itself is a key, too
 
     def _open(self) -> bool:
         try:

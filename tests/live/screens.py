@@ -53,18 +53,20 @@ class Screen:
     def window(self, title: str, seconds: float = 60) -> str:
         """The number of a window, as soon as it is there and draws."""
         number = self.until(lambda: self._tool("search", "--name", title).split("\n")[0], seconds)
-        for width in range(500, 540):
-            time.sleep(0.3)
-            if self.picture().any():
-                break
+        for _ in range(20):
+            for _ in range(10):
+                time.sleep(0.1)
+                if self.picture().any():
+                    return number
             # There is no manager of windows here, without which Qt may miss that it is to draw.
-            self._tool("windowsize", number, str(width), "400")
-        return number
+            self._tool("windowunmap", "--sync", number, "windowmap", "--sync", number)
+        raise AssertionError(f"the window {title} stays black")
 
     def press(self, window: str, key: str) -> None:
-        """Press a key in a window."""
+        """Press a key in a window, as quickly as a person does."""
         self._tool("windowfocus", window)
         self._tool("key", key)
+        time.sleep(0.3)
 
     def close(self, window: str) -> None:
         """Close a window as the button in its frame would: ask it to."""
