@@ -193,7 +193,7 @@ def _cut(clip: Path, target: Path, plan: Any) -> VideoResult:
 
     from bgremove.video.run import cut_video
 
-    stop = threading.Event()
+    stop, over = threading.Event(), threading.Event()
     found: list[Any] = []
     with tqdm(unit=" frames", desc=clip.name, dynamic_ncols=True) as bar:
 
@@ -208,15 +208,17 @@ def _cut(clip: Path, target: Path, plan: Any) -> VideoResult:
                 )
             except BaseException as error:
                 found.append(error)
+            finally:
+                over.set()
 
         thread = threading.Thread(target=work, name="bgremove-video", daemon=True)
         thread.start()
         try:
-            while thread.is_alive():
-                thread.join(0.2)
+            while not over.wait(0.2):
+                pass
         except KeyboardInterrupt:
             stop.set()
-            thread.join()
+            over.wait()
     [result] = found
     if isinstance(result, BaseException):
         raise result

@@ -118,13 +118,12 @@ def test_a_pause_begins_a_new_scene(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of what was seen before is left in the matte."""
     monkeypatch.setattr(widget, "_NEW_SCENE", 0.2)
     view = ColabLive("contour")
-    resets = []
-    reset = view._cutter.reset
-    monkeypatch.setattr(view._cutter, "reset", lambda: (resets.append(1), reset()))
+    resets: list[int] = []
+    monkeypatch.setattr(view._cutter, "reset", lambda: resets.append(view.frames))
     for pause in (0.0, 0.0, 0.3):
         time.sleep(pause)
         view.cut(cat(), "transparent")
-    assert len(resets) == 2, "at the beginning, and after the pause"
+    assert resets == [0, 2], "at the beginning, and after the pause"
 
 
 # The browser -------------------------------------------------------------------------------------
@@ -235,7 +234,11 @@ def test_the_camera_is_cut_out_live(
     with page.expect_download() as download:
         page.get_by_role("button", name="Save picture").click()
     saved = cv2.imread(str(download.value.path()), cv2.IMREAD_UNCHANGED)
-    assert saved.shape == (480, 640, 4) and re.match(r"live-.*\.png", download.value.suggested_filename)
+    assert (
+        saved is not None
+        and saved.shape == (480, 640, 4)
+        and re.match(r"live-.*\.png", download.value.suggested_filename)
+    )
     page.get_by_role("button", name="Stop").click()
     page.get_by_role("button", name="Start the camera").wait_for()
     count = len(sent)
