@@ -282,7 +282,7 @@ class PictureWriter(VideoWriter):
             )
         return next(number for number in itertools.count(1) if number not in numbers) - 1
 
-    def write(self, pixels: Pixels, time: Fraction) -> None:
+    def write(self, pixels: Pixels, time: Fraction, duration: Fraction | None = None) -> None:
         number = self.kept + self._written + 1
         self._uneven |= abs(time * self._job.rate - (number - 1)) > 1
         data = encode([pixels], self._format, self._params)
@@ -315,12 +315,13 @@ class PictureWriter(VideoWriter):
 
 
 def make_animation(
-    frames: Callable[[], Iterator[tuple[Fraction, Pixels]]], path: Path, muxer: str, job: Job
+    frames: Callable[[], Iterator[tuple[Fraction, Pixels]]], path: Path, muxer: str, job: Job, shown: Fraction
 ) -> list[str]:
     """A GIF, WebP or APNG file, in memory that does not grow with its length.
 
     Args:
         frames: goes through all frames, (H, W, 4) RGBA, with their seconds; may be called twice.
+        shown: seconds that the last one is shown.
 
     Returns:
         Sentences about what could not be kept.
@@ -328,7 +329,7 @@ def make_animation(
     av = import_av()
     loop = job.params.loop
     if muxer == "webp":
-        with WebPFile(path, job) as made:
+        with WebPFile(path, job, shown) as made:
             for time, rgba in frames():
                 made.add(rgba, time)
         return []
@@ -337,8 +338,11 @@ def make_animation(
         "apng": ("apng", "rgba" if job.alpha else "rgb24", Fraction(1, 1000)),
     }[muxer]
     muxing = {
-        "gif": {"loop": "-1" if loop == 1 else str(max(0, loop - 1)), "final_delay": "-1"},
-        "apng": {"plays": str(loop)},
+        "gif": {
+            "loop": "-1" if loop == 1 else str(max(0, loop - 1)),
+            "final_delay": str(max(1, min(65_535, round(shown * 100)))),
+        },
+        "apng": {"plays": str(loop), "final_delay": f"{min(65_535, round(shown * 1000))}/1000"},
     }[muxer]
     soft = False
     with av.open(str(path), "w", format=muxer, container_options=muxing) as file:
@@ -374,8 +378,8 @@ class WebPFile:
         WebP Container Specification (RFC 9649), "Animation".
     """
 
-    def __init__(self, path: Path, job: Job) -> None:
-        self._job, self._alpha = job, job.alpha
+    def __init__(self, path: Path, job: Job, shown: Fraction) -> None:
+        self._job, self._alpha, self._last = job, job.alpha, shown
         height, width = job.size
         if max(height, width) > 16_383:
             raise VideoError(
@@ -396,7 +400,7 @@ class WebPFile:
     def __exit__(self, kind: object, *_: object) -> None:
         with self._file:
             if kind is None:
-                self._put(self._at + max(1, round(1000 / self._job.rate)))
+                self._put(self._at + max(1, round(1000 * self._last)))
                 length = self._file.tell() - 8
                 if length >= 1 << 32:
                     raise VideoError("WebP holds at most 4 gigabytes; make it shorter, or write WebM")

@@ -168,12 +168,13 @@ class VideoWriter:
     kept: int
     notes: tuple[str, ...]
 
-    def write(self, pixels: Pixels, time: Fraction) -> None:
+    def write(self, pixels: Pixels, time: Fraction, duration: Fraction | None = None) -> None:
         """Add a frame.
 
         Args:
             pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA with straight alpha, uint8.
             time: seconds from the beginning of the target at which it is shown.
+            duration: seconds it is shown if it is the last one; as the others on average by default.
 
         Raises:
             VideoError: if it cannot be written.
@@ -284,7 +285,8 @@ class _State:
     """What a run leaves for one that goes on.
 
     Attributes:
-        parts: of each working file the first frame's tick, and how many frames are good (None: to be seen).
+        parts: of each working file the first frame's tick, how many frames are good (None: to be seen), and how
+            long the last is shown.
         made: size and time of the target that a stop has left.
     """
 
@@ -303,6 +305,7 @@ class PacketWriter(VideoWriter):
         self._notes: list[str] = []
         self._ended = False
         self._written, self._last = 0, -1
+        self._shown = 1 / job.rate
         self._file: Any = None
         check_folder(job.target.parent, job.target)
         self._state = self._found()
@@ -349,7 +352,7 @@ class PacketWriter(VideoWriter):
                 frames = _whole_frames(self._part(index))
             if not frames:
                 break
-            good.append({"first": part["first"], "frames": frames})
+            good.append(part | {"frames": frames})
         state.parts = good
         for index in range(len(good), 99):
             self._part(index).unlink(missing_ok=True)
@@ -432,7 +435,7 @@ class PacketWriter(VideoWriter):
         self._stream = stream
         self._converter = Converter(job.codec, job.alpha, self._pad)
 
-    def write(self, pixels: Pixels, time: Fraction) -> None:
+    def write(self, pixels: Pixels, time: Fraction, duration: Fraction | None = None) -> None:
         if self._ended or self._file is None:
             raise VideoError("this video is closed already; open another writer")
         job = self._job
@@ -461,6 +464,7 @@ class PacketWriter(VideoWriter):
             raise self._failed(error) from error
         self._written += 1
         self._last = tick
+        self._shown = duration or 1 / job.rate
 
     def _save(self) -> None:
         data = json.dumps(self._state.__dict__).encode()
@@ -488,7 +492,7 @@ class PacketWriter(VideoWriter):
                 file.close()
             raise self._failed(error) from error
         if self._written:
-            self._state.parts[-1]["frames"] = self._written
+            self._state.parts[-1] |= {"frames": self._written, "shown": round(self._shown / self._base)}
             self._save()
         else:
             self._part(len(self._state.parts)).unlink(missing_ok=True)
@@ -537,7 +541,8 @@ class PacketWriter(VideoWriter):
             if job.codec.animation:
                 from bgremove.video.sequences import make_animation
 
-                self._notes += make_animation(self._frames(), temporary, self._muxer, job)
+                shown = self._shown_last()
+                self._notes += make_animation(self._frames(), temporary, self._muxer, job, shown)
             else:
                 self._remux(temporary, whole=whole)
             move_into_place(temporary, job.target, overwrite=job.overwrite or bool(self._state.made))
@@ -582,18 +587,27 @@ class PacketWriter(VideoWriter):
     def _end(self) -> Fraction:
         """Seconds of what there is."""
         if self._last >= 0:
-            return self._last * self._base + 1 / self._job.rate
+            return self._last * self._base + self._shown
         return self.kept / self._job.rate
+
+    def _shown_last(self) -> Fraction:
+        """Seconds that the last frame is shown."""
+        ticks = self._state.parts[-1].get("shown")
+        return ticks * self._base if ticks else 1 / self._job.rate
 
     def _packets(self, stream: Any) -> Iterator[tuple[Fraction, Any]]:
         """The packets of all working files, with their times as they were meant."""
         last: int | None = None
+        shown = round(self._shown_last() / self._base)
         for index, part in enumerate(self._state.parts):
             for packet, tick, decode in self._part_packets(index, part):
                 if last is not None and decode <= last:
                     decode = min(last + 1, tick)
                 last = decode
                 packet.pts, packet.dts, packet.time_base = tick, decode, self._base
+                packet.duration = (
+                    shown  # which counts for the last only: the others end where the next begins
+                )
                 packet.stream = stream
                 yield decode * self._base, packet
 

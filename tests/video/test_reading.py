@@ -188,6 +188,14 @@ def test_a_part(tmp_path: Path) -> None:
     assert (info.start, info.duration, info.frames) == (Fraction(5, 2), Fraction(1, 2), 12)
 
 
+def test_a_long_video_is_read_to_its_end(tmp_path: Path) -> None:
+    made = clip(tmp_path / "a.mp4", frames=500, size=(32, 48))
+    assert [frame.time for frame in read(made.path)[1]] == made.times
+    later = read(made.path, start=Fraction(12))[1]
+    assert [frame.time for frame in later] == made.times[288:]
+    assert len(read(made.path, start=Fraction(1))[1]) == 476
+
+
 def test_every_and_skip(tmp_path: Path) -> None:
     made = clip(tmp_path / "a.mp4", frames=30)
     info, frames = read(made.path, every=4, start=Fraction(1, 24))

@@ -140,6 +140,21 @@ def test_webp_can_be_lossless(tmp_path: Path) -> None:
         np.testing.assert_array_equal(frame.image[solid], rgba[..., :3][solid])
 
 
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.apng", "a.mp4", "a.webm", "a.mov"])
+def test_the_last_frame_is_shown_as_long_as_asked(name: str, tmp_path: Path) -> None:
+    frames = [draw(n / 2)[0] for n in range(3)]
+    writer = opened(tmp_path / name)
+    for number, pixels in enumerate(frames):
+        writer.write(pixels, Fraction(number, 10), Fraction(3, 4))
+    writer.close()
+    info, got = read(tmp_path / name)
+    if got[-1].duration is not None:
+        assert [frame.duration for frame in got] == [Fraction(1, 10), Fraction(1, 10), Fraction(3, 4)]
+    else:
+        assert info.duration is not None and abs(info.duration - Fraction(19, 20)) < Fraction(1, 500)
+    assert [frame.time for frame in got] == [0, Fraction(1, 10), Fraction(1, 5)]
+
+
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.apng"])
 @pytest.mark.parametrize("loop", [0, 1, 3])
 def test_loops(name: str, loop: int, tmp_path: Path) -> None:
