@@ -237,7 +237,8 @@ class VideoView {
 		try {
 			await this.api.enter();
 			const path = `page/videos?name=${encodeURIComponent(file.name)}`;
-			const options = { signal, raw: true, onProgress: (share) => this.#say(share < 1 ? `Uploading ${Math.round(share * 100)} %` : "Looking at it") };
+			const onWait = (seconds) => this.#say(`The server is busy, again in ${Math.ceil(seconds)} s`);
+			const options = { signal, raw: true, onWait, onProgress: (share) => this.#say(share < 1 ? `Uploading ${Math.round(share * 100)} %` : "Looking at it") };
 			let known;
 			try {
 				known = await this.api.upload(path, file, file.name, options);

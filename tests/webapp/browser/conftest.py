@@ -66,7 +66,7 @@ def browser(launch: Callable[..., Browser]) -> Browser:
 @pytest.fixture(scope="package")
 def server() -> Iterator[Server]:
     """The page's server, on loopback without a token."""
-    with Server(ServeParams(port=0, workers=2, rate=0)) as server:
+    with Server(ServeParams(port=0, workers=2, rate=0, videos=100, live=100)) as server:
         yield server
 
 

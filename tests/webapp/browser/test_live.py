@@ -190,14 +190,19 @@ def test_a_mirror_turns_the_subject_but_not_the_picture_behind(live: Callable[..
     file: FilePayload = {"name": "a.png", "mimeType": "image/png", "buffer": _png(colours)}
     page.set_input_files("#backdrop-file", file)
     page.locator('.tile[data-kind="picture"][aria-checked="true"]').wait_for()
+    sides = []
     for _ in range(2):
-        after(page, 3)
-        pixels = shown(page)[..., :3].astype(int)
-        red = (pixels == (255, 0, 0)).all(axis=2)
-        blue = (pixels == (0, 0, 255)).all(axis=2)
-        assert red.any() and not red[:, 162:].any()
-        assert not blue[:, :158].any()
+        seen = np.zeros(2, int)
+        for _ in range(6):  # the subject moves, and hides now this side, now that
+            after(page, 2)
+            pixels = shown(page)[..., :3].astype(int)
+            red = (pixels == (255, 0, 0)).all(axis=2)
+            blue = (pixels == (0, 0, 255)).all(axis=2)
+            assert not red[:, 162:].any() and not blue[:, :158].any()
+            seen += red.sum(), blue.sum()
+        sides.append(seen[0] > seen[1])
         page.click("#mirror")
+    assert sides[0] != sides[1]  # the subject stands on the other side then
 
 
 def _png(pixels: Pixels) -> bytes:

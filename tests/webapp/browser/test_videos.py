@@ -308,12 +308,7 @@ def test_how_it_looks(open_page: Opener, artifacts: Path, disc: Clip, scheme: st
 
 
 def test_a_page_without_videos_loads_nothing_of_them(open_page: Opener) -> None:
-    page = open_page("about:blank", ready=False)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto("about:blank")
-    page = open_page()
-    names = page.evaluate("() => performance.getEntriesByType('resource').map((one) => one.name)")
+    names = open_page().evaluate("() => performance.getEntriesByType('resource').map((one) => one.name)")
     assert any(name.endswith("app.js") for name in names)
     parts = ("video.js", "video.css", "compose.js", "live.js", "live.css", "blur.js")
     assert not [name for name in names if name.endswith(parts)]
