@@ -33,12 +33,12 @@ Floats = npt.NDArray[np.float32]
 _FLOW = 256  # pixels, of the longer side of what motion is looked for in
 _LEAST = 32  # pixels; the flow needs some
 _SAME = 12.0  # of 255: colours that differ by less are of the same thing, moved rightly
-_LIKE = 100.0  # of 255: those that differ by more are of another thing altogether
+_LIKE = 60.0  # of 255: those that differ by more are of another thing altogether
 _WIDE = 1 / 100  # of the matte's longer side; motion is misjudged by less
-_PATIENCE = (3, 8)  # frames that the network may say less, or more, than what is kept before it is believed
+_PATIENCE = (3, 10)  # frames that the network may say less, or more, than what is kept before it is believed
 _GIVING_IN = 0.85  # times what is kept, with each frame more
 _OTHERWISE = 0.04  # difference of alpha
-_STEADINESS = {"motion": 0.94, "exponential": 0.5, "none": 0.0}
+_STEADINESS = {"motion": 0.95, "exponential": 0.5, "none": 0.0}
 _THUMB = 32  # pixels, of both sides of what scenes are compared by
 
 
@@ -54,8 +54,8 @@ class SmoothParams(Params):
         None,
         ge=0,
         le=0.98,
-        description="How much of the matte so far is kept at each frame; empty: 0.94 along the motion, 0.5 in "
-        "a running mean",
+        description="How much of the matte so far is kept at each frame; empty: 0.95 along the motion, 0.5 "
+        "in a running mean",
     )
     scene_threshold: float = Field(
         0.3,
@@ -84,7 +84,7 @@ class SceneCuts:
         self._before: tuple[tuple[int, ...], Floats, Floats] | None = None
 
     def is_new(self, image: Image) -> bool:
-        """Does a new scene begin with `image`, (H, W, 3) uint8 RGB? It does with the first, and a new size."""
+        """Does a new scene begin with `image`, (H, W, 3) uint8 RGB? With the first and a new size it does."""
         shape = check_image(image).shape[:2]
         thumb = cv2.resize(image, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
         grey = cv2.GaussianBlur(cv2.cvtColor(thumb, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.5)
@@ -96,7 +96,7 @@ class SceneCuts:
 
 
 def _colours(thumb: Image) -> Floats:
-    """Shares of 6x6x6 colours, (6, 6, 6), each shared with its neighbours so that a little light is no change."""
+    """Shares of 6x6x6 colours, each shared with its neighbours, so that a little more light is no change."""
     counts = cv2.calcHist([thumb], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3)
     for axis in range(3):
         rolled = [np.take(counts, np.clip(np.arange(6) + step, 0, 5), axis) for step in (-1, 0, 1)]
@@ -159,7 +159,8 @@ class _Motion:
     """
 
     def __init__(self) -> None:
-        self._flow: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._flow = dis
         self._before: tuple[Image, npt.NDArray[np.uint8]] | None = None
         self._moved: Floats | None = None  # (h, w, 2): where in the frame before each pixel was
         self._changed: Floats | None = None  # (h, w): how much its colour changed on the way, of 255

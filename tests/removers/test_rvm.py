@@ -45,7 +45,8 @@ def test_frames_are_remembered(
     rvm = remover(rvm_model(tmp_path / "rvm.onnx", half=half), monkeypatch)
     assert rvm.remembers
     follow = rvm.follow()
-    red, expected = picture[..., 0] / 255, 0.0
+    red = picture[..., 0] / 255
+    expected = np.zeros_like(red)
     for frame in (picture, picture, picture[::-1].copy()):
         expected = (frame[..., 0] / 255 + expected) / 2
         found = follow(frame)
