@@ -73,7 +73,6 @@ class ToneMap:
                 file.write(f"LUT_3D_SIZE {_POINTS}\n")
                 np.savetxt(file, self._table.reshape(-1, 3), "%.6f")
             graph = Graph()
-            graph.threads = 1
             source = graph.add_buffer(
                 width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
             )

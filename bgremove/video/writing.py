@@ -285,8 +285,8 @@ class _State:
     """What a run leaves for one that goes on.
 
     Attributes:
-        parts: of each working file the first frame's tick, how many frames are good (None: to be seen), and how
-            long the last is shown.
+        parts: of each working file the first frame's tick, how many frames are good (None: to be seen),
+            and how long the last is shown.
         made: size and time of the target that a stop has left.
     """
 
@@ -599,17 +599,24 @@ class PacketWriter(VideoWriter):
         """The packets of all working files, with their times as they were meant."""
         last: int | None = None
         shown = round(self._shown_last() / self._base)
+        waiting: Any = None
         for index, part in enumerate(self._state.parts):
             for packet, tick, decode in self._part_packets(index, part):
                 if last is not None and decode <= last:
                     decode = min(last + 1, tick)
                 last = decode
                 packet.pts, packet.dts, packet.time_base = tick, decode, self._base
-                packet.duration = (
-                    shown  # which counts for the last only: the others end where the next begins
-                )
                 packet.stream = stream
-                yield decode * self._base, packet
+                if self._muxer in ("mp4", "mov"):
+                    packet.duration = (
+                        shown  # which counts for the last only: others end where the next begins
+                    )
+                if waiting is not None:
+                    yield waiting.dts * self._base, waiting
+                waiting = packet
+        if waiting is not None:
+            waiting.duration = shown
+            yield waiting.dts * self._base, waiting
 
     def _part_packets(self, index: int, part: dict[str, int | None]) -> Iterator[tuple[Any, int, int]]:
         shift: int | None = None
