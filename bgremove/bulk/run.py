@@ -90,7 +90,7 @@ def run_batch(
         BGRemoveError: with one sentence, if nothing can be done at all; then nothing was changed.
     """
     params, stop = params or BatchParams(), stop or threading.Event()
-    out = places.local(out)
+    out = _writable(places.local(out))
     table = places.local(results) if results else places.join(out, "results.csv")
     check_table(table)
     if plan.instances:
@@ -162,6 +162,14 @@ def engine(name: str) -> Engine:
 
 
 # Names -------------------------------------------------------------------------------------------
+
+
+def _writable(out: str) -> str:
+    if out in ("", "-") or out.lower().startswith(("http://", "https://")):
+        raise OptionError(
+            f"out must be a folder, here or at an address such as s3://bucket/cutouts; got {out!r}"
+        )
+    return out
 
 
 def _targets(entry: Entry, out: str, plan: Settings, template: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from bgremove.bulk.work import Job
 from bgremove.errors import OptionError
 from bgremove.pipeline import Settings
 from bgremove.removers.base import Device
-from tests.cli_helpers import bgremove_here, disc_picture, files, is_one_sentence, python_there, save_disc
+from tests.cli_helpers import bgremove_here, disc_picture, environment, files, is_one_sentence, save_disc
 
 PLAN = Settings.build("contour")
 
@@ -78,8 +79,10 @@ def test_a_picture_that_ends_every_worker_is_listed(tmp_path: Path) -> None:
     deadly = disc_picture(24, 32)
     deadly.putpixel((0, 0), (0, 0, 0))
     deadly.save(tmp_path / "in" / "05.png")
-    code = "import sys, pathlib, tests.bulk.deadly as one; one.main(*map(pathlib.Path, sys.argv[1:]))"
-    done = python_there(code, tmp_path / "in", tmp_path / "out", cwd=tmp_path)
+    command = [sys.executable, "-m", "tests.bulk.deadly", str(tmp_path / "in"), str(tmp_path / "out")]
+    done = subprocess.run(
+        command, env=environment(), cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=400
+    )
     assert done.returncode == 0 and done.stderr == "", done.stderr
     lines = sorted(done.stdout.splitlines())
     assert [line for line in lines if not line.endswith(" done ")] == [

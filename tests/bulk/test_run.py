@@ -212,6 +212,12 @@ def test_what_cannot_be_is_refused_before_anything_is_done(
     assert is_one_sentence(str(caught.value)) and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("out", ["", "-", "https://example.com/out"])
+def test_where_nothing_can_be_written(folder: Path, out: str) -> None:
+    with pytest.raises(OptionError, match="out must be a folder"):
+        run(folder, out)
+
+
 def test_inputs_are_never_written_over(folder: Path, tmp_path: Path) -> None:
     before = files(tmp_path)
     for out in (folder, folder / "0" / ".."):

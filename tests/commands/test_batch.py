@@ -178,11 +178,11 @@ def test_a_worker_of_a_ray_cluster_is_killed(many: Path, tmp_path: Path) -> None
     out = tmp_path / "out"
     command = ("batch", many, "-o", out, "--model", "contour", "--engine", "ray", "--workers", "2")
     with started(*command, cwd=tmp_path) as process:
-        wait_for(lambda: rows_of(out / ".results.csv.journal"), process, 120)
+        wait_for(lambda: rows_of(out / ".results.csv.journal"), process, 240)
         host, pid = rows_of(out / ".results.csv.journal")[-1]["worker"].split(":")
         os.kill(int(pid), signal.SIGKILL)
         earlier = stamps(out)
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stderr
     assert 1 <= len(earlier) < 60
     rows = check(out, many, earlier)
