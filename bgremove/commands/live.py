@@ -95,7 +95,7 @@ def live(
     \b
     Keys in the window:
       b       background: blur, colour, picture (if --background is one), none, as it is
-      + -     more and less blur; the next and the last colour
+      + -     more and less blur; the next and the previous colour
       s       save a picture
       space   freeze, and go on
       q, Esc  end

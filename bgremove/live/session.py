@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from bgremove.compositing import Pixels
+from bgremove.errors import BGRemoveError, VideoError
 from bgremove.live.backdrops import Backdrops
 from bgremove.live.sources import LiveFrame, Source
 from bgremove.pipeline import Cut
@@ -249,7 +250,14 @@ class LiveSession:
         try:
             with alone():
                 work()
-        except BaseException as error:
+        except Exception as error:
+            if not isinstance(error, BGRemoveError):
+                why = "needs more memory than there is; take a smaller --size"
+                if not isinstance(error, MemoryError):
+                    why = f"failed at a frame with an unexpected {type(error).__name__}: {error}"
+                wrapped = VideoError(f"the live view {why}")
+                wrapped.__cause__ = error
+                error = wrapped
             self._error = self._error or error
             self.stop.set()
             self._outbox.close()

@@ -192,6 +192,18 @@ def test_a_remover_that_fails_is_said_too() -> None:
                 session.next(0.1)
 
 
+def test_what_nobody_thought_of_is_a_sentence_too() -> None:
+    class Broken(DiscRemover):
+        def predict_alpha(self, image: Any) -> Any:
+            raise ZeroDivisionError("of nothing")
+
+    with LiveSession(Still(), cutter(Broken()), Backdrops("colour")) as session:
+        with pytest.raises(VideoError, match="unexpected ZeroDivisionError: of nothing") as caught:
+            for _ in range(200):
+                session.next(0.1)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
 def test_its_threads_end_with_it() -> None:
     before = threading.active_count()
     for frozen in (False, True):
