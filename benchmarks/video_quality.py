@@ -24,6 +24,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,7 +51,8 @@ def main() -> None:
     options = parser.parse_args()
     settings = CutSettings.build(options.model)
     remover = settings.create_remover()
-    rows, sums = [], {}
+    rows: list[list[Any]] = []
+    sums: dict[str, list[list[float]]] = {}
     for folder in sorted(path.parent for path in options.data.glob("*/masks")):
         images, truths = load(folder, options.frames)
         results = {"truth": (truth_as_cut(images, truths, remover), 0.0)}
@@ -141,7 +143,7 @@ def show(
     green = np.array([60, 200, 90], np.float32)
     for number in range(0, len(images), 5):
         image, mattes = images[number], (plain[number], steady[number])
-        parts = [image, *(green + alpha[..., None] * (image - green) for alpha in mattes)]
+        parts: list[Any] = [image, *(green + alpha[..., None] * (image - green) for alpha in mattes)]
         parts.append(np.repeat(255 * np.abs(mattes[0] - mattes[1])[..., None], 3, axis=2))
         sheet = np.hstack([np.rint(part).astype(np.uint8) for part in parts])
         cv2.imwrite(str(folder / f"{name}-{number:05d}.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))

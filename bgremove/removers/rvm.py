@@ -93,8 +93,9 @@ class RvmRemover(Remover):
         outputs = {entry.name for entry in session.get_outputs()}
         if set(inputs) != _INPUTS or not outputs >= _OUTPUTS or inputs["src"] not in _TYPES:
             raise WeightsError(
-                f"{name} is not Robust Video Matting: expected inputs {', '.join(sorted(_INPUTS))} and outputs "
-                f"{', '.join(sorted(_OUTPUTS))}, in 16- or 32-bit floats; got {', '.join(sorted(inputs))} and "
+                f"{name} is not Robust Video Matting: expected inputs {', '.join(sorted(_INPUTS))} and "
+                f"outputs {', '.join(sorted(_OUTPUTS))}, in 16- or 32-bit floats; got "
+                f"{', '.join(sorted(inputs))} and "
                 f"{', '.join(sorted(outputs))}: a network for single pictures goes as onnx:FILE"
             )
         self._dtype = _TYPES[inputs["src"]]
