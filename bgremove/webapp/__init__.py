@@ -89,6 +89,7 @@ def create_app(
         videos.Videos(params),
         live.Live(params),
     )
+    made.store.in_use = made.videos.in_use
     if _is_there("metrics"):
         made.metrics = importlib.import_module("bgremove.webapp.metrics").Metrics(made.service, made.store)
     made.guard.init_app(app)

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -201,6 +201,8 @@ class Store:
 
     def __init__(self, params: ServeParams) -> None:
         self.params = params
+        self.in_use: Callable[[str], bool] = lambda key: False
+        """Whether something else of a visitor's, by the key, is in work; it must wait for nothing."""
         self._lock = threading.RLock()
         self._visitors: OrderedDict[str, Visitor] = OrderedDict()  # the latest seen last
         self._swept = time.monotonic()
@@ -320,13 +322,16 @@ class Store:
                 return
             self._swept = now
             for key, one in list(self._visitors.items()):
-                if now - one.seen > self.params.keep_minutes * 60 and not one.busy:
+                if now - one.seen > self.params.keep_minutes * 60 and not self._busy(one):
                     del self._visitors[key]
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
             self._visitors.clear()
+
+    def _busy(self, visitor: Visitor) -> bool:
+        return visitor.busy or self.in_use(visitor.key)
 
     def _check_room(self, visitor: Visitor, more: int) -> None:
         if visitor.nbytes + more > self.params.visitor_mb * 1e6:
@@ -340,7 +345,7 @@ class Store:
     def _forget_idle(self, keep: Visitor | None, *, empty_first: bool = False) -> None:
         """Forget the visitor who was not seen for longest, if that is long."""
         now = time.monotonic()
-        idle = [one for one in self._visitors.values() if one is not keep and not one.busy]
+        idle = [one for one in self._visitors.values() if one is not keep and not self._busy(one)]
         old = [one for one in idle if now - one.seen > _IDLE]
         if empty_first:
             old = [one for one in idle if not one.pictures] or old

@@ -203,6 +203,10 @@ class Videos:
         """1 while one is in work."""
         return int(self._working is not None)
 
+    def in_use(self, owner: str) -> bool:
+        """Whether a video of a visitor's waits or is in work; takes no lock, as others ask within theirs."""
+        return any(one.owner == owner and one.busy for one in list(self._jobs.values()))
+
     def check(self, owner: str = "") -> None:
         """Whether one more may come.
 

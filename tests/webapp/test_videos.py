@@ -403,6 +403,27 @@ def test_old_ones_are_swept_and_those_of_visitors_who_left(disc: Clip) -> None:
     videos.close()
 
 
+def test_who_has_a_video_in_work_is_not_forgotten(
+    client: FlaskClient, app_parts: Parts, visitor: dict[str, str], longer: Clip
+) -> None:
+    here = f"/page/videos/{sent(client, visitor, longer.path)['id']}"
+    client.post(f"{here}/cut", json={}, headers=visitor)
+    known = app_parts.store.visitor(visitor["X-Visitor"])
+
+    def sweep() -> bool:
+        known.seen = app_parts.videos.of(known.key)[0].seen = -1e6
+        app_parts.store._swept = -1e6
+        app_parts.store.sweep()
+        app_parts.videos.sweep(app_parts.store.knows)
+        return app_parts.store.knows(known.key)
+
+    assert sweep()
+    client.post(f"{here}/stop", headers=visitor)
+    finished(lambda: client.get(here, headers=visitor))
+    assert not sweep()
+    assert app_parts.videos.kept == 0
+
+
 def test_work_ends_after_its_time(disc: Clip, longer: Clip) -> None:
     app = create_app(ServeParams())
     client, videos = app.test_client(), app.extensions["bgremove"].videos
