@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -433,8 +434,12 @@ class FilmFile(Video):
             for frame in self._rest():
                 self._seen += 1
                 yield self._time(frame), frame
+        if self._part.end is not None and self._last is not None and self._next() >= self._part.end:
+            return  # what is damaged is not asked for
         if trouble is not None and self._seen:
-            raise self._damaged(getattr(trouble, "strerror", None) or str(trouble))
+            raise self._damaged(
+                "the file ends there" if self._cut_short else "what is there makes no picture"
+            )
         if self._cut_short and self._last is not None:
             missing = 0 if self._expected is None else self._expected - self._last - 1 / self._rate
             early = f", {float(missing):.1f} seconds too early" if missing > Fraction(1, 10) else " too early"
@@ -448,12 +453,15 @@ class FilmFile(Video):
         except (av.FFmpegError, EOFError):
             return []
 
+    def _next(self) -> Fraction:
+        """When the next frame can be expected."""
+        return Fraction(0) if self._last is None else self._last + 1 / self._rate
+
     def _damaged(self, why: str) -> VideoError:
-        last = self._last if self._last is not None else -1 / self._rate
-        at = last + 1 / self._rate
+        at = self._next()
         return VideoError(
             f"{self._name} is damaged or incomplete at frame {self._number(at)} ({clock(at)}): {why}; "
-            f"get it again, or take the part before it (--end {float(at):.2f})"
+            f"get it again, or take the part before it (--end {math.floor(at * 100) / 100:.2f})"
         )
 
     def _number(self, time: Fraction) -> int:
@@ -569,6 +577,9 @@ def _tagged_duration(stream: Any) -> Fraction | None:
         return None
 
 
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")
+
+
 def _cut_short(path: Path) -> bool:
     """Does an MP4, MOV or Matroska file end before its last part does?"""
     with open(path, "rb") as file:
@@ -579,8 +590,8 @@ def _cut_short(path: Path) -> bool:
         while 0 <= place < whole:
             file.seek(place)
             head = file.read(16)
-            if len(head) < 8 or not head[4:8].isalnum():
-                return False
+            if len(head) < 8 or (not place and head[4:8] not in _FIRST_BOXES):
+                return False  # something else
             length = int.from_bytes(head[:4], "big")
             if length == 1:
                 length = int.from_bytes(head[8:16], "big")
