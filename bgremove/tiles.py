@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from bgremove.arrays import Mask
@@ -43,11 +44,9 @@ def tiles(needed: Mask, *, size: int = 512, margin: int) -> Iterator[Tile]:
         for left in range(0, width, size):
             rows = slice(top, min(top + size, height))
             columns = slice(left, min(left + size, width))
-            part = needed[rows, columns]
-            used_rows, used_columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
-            if used_rows.size:
-                rows = slice(top + int(used_rows[0]), top + int(used_rows[-1]) + 1)
-                columns = slice(left + int(used_columns[0]), left + int(used_columns[-1]) + 1)
+            x, y, across, down = cv2.boundingRect(needed[rows, columns].view(np.uint8))
+            if across:
+                rows, columns = slice(top + y, top + y + down), slice(left + x, left + x + across)
                 yield _tile(rows, columns, margin, height, width)
 
 

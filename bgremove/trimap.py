@@ -58,7 +58,7 @@ def alpha_to_trimap(
 
 def shrink_mask(mask: Mask, width: int) -> Mask:
     """`mask` without the pixels nearer than `width` px to one that is False (Euclidean distance)."""
-    if width == 0 or mask.all() or not mask.any():
+    if width == 0 or cv2.countNonZero(mask.view(np.uint8)) in (0, mask.size):
         return mask
     distance = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     return cast(Mask, distance > width)
