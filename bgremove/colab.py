@@ -66,7 +66,8 @@ def set_up(*, detectron2: bool = True) -> None:
     gpu = gpu_name()
     print(f"bgremove {__version__}, Python {platform.python_version()}, {gpu or 'no GPU'}")
     if not gpu:
-        print("All of it works without a GPU, too; Detectron2 then takes seconds, not tenths of a second.")
+        slow = "; Detectron2 then takes seconds, not tenths of a second" if detectron2 else ""
+        print(f"All of it works without a GPU, too{slow}.")
         print("For a GPU, click Runtime > Change runtime type > T4 GPU > Save, and run this cell again.")
     if detectron2:
         from bgremove.detectron2_source import setup_detectron2
