@@ -590,7 +590,7 @@ def _cut_short(path: Path) -> bool:
         while 0 <= place < whole:
             file.seek(place)
             head = file.read(16)
-            if len(head) < 8 or (not place and head[4:8] not in _FIRST_BOXES):
+            if not head[4:8].isalnum() or (not place and head[4:8] not in _FIRST_BOXES):
                 return False  # something else
             length = int.from_bytes(head[:4], "big")
             if length == 1:
