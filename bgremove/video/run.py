@@ -218,7 +218,7 @@ def cut_video(
             for item, pixels in composed:
                 at = item.frame.time
                 try:
-                    writer.write(pixels, at - info.start)
+                    writer.write(pixels, at - info.start, item.frame.duration)
                 except BGRemoveError as error:
                     raise _named(error, item.frame, "write") from error
                 if on_frame is not None:
