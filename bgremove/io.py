@@ -367,11 +367,11 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:
     if os.path.exists(path) and not os.path.isfile(path):
         raise OutputError(f"cannot write {path}: it is no regular file; give a file name, or - for a stream")
     temporary = path.with_name(f".bgremove-{secrets.token_hex(8)}.part")
-    _unfinished.add(temporary)
+    unfinished.add(temporary)
     try:
         with open(temporary, "xb") as file:
             file.write(data)
-        _move(temporary, path, overwrite=overwrite)
+        move_into_place(temporary, path, overwrite=overwrite)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -379,15 +379,15 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        _unfinished.discard(temporary)
+        unfinished.discard(temporary)
 
 
-_unfinished: set[Path] = set()
+unfinished: set[Path] = set()
 
 
 def remove_unfinished() -> None:
     """Remove the temporary files of all writes now going on, because the process ends."""
-    for temporary in list(_unfinished):
+    for temporary in list(unfinished):
         with contextlib.suppress(OSError):
             temporary.unlink()
 
@@ -407,7 +407,7 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"cannot make the folder {folder}: {why}; give another") from error
 
 
-def _move(temporary: Path, path: Path, *, overwrite: bool) -> None:
+def move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
     if overwrite:
         os.replace(temporary, path)
         return

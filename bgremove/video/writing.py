@@ -26,9 +26,7 @@ from pydantic import Field
 
 from bgremove.compositing import Pixels
 from bgremove.errors import OptionError, OutputError, VideoError
-from bgremove.io import _move as move_into_place
-from bgremove.io import _unfinished as unfinished
-from bgremove.io import make_folder, write_bytes
+from bgremove.io import make_folder, move_into_place, unfinished, write_bytes
 from bgremove.options import Params
 from bgremove.video.reading import import_av
 from bgremove.video.sound import Sound

@@ -496,7 +496,9 @@ class Removers:
         plain = settings
         if issubclass(info.params, OnnxParams):  # one that its file's own settings describe
             plain = dataclasses.replace(settings, remover=info.params(**info.defaults))
-        with sharing_cores():
+        weights = remover_info(settings.model).weights
+        # The shipped network is too small for a second thread to help with; others are not.
+        with sharing_cores(threads=1 if weights is not None and weights.packaged else 0):
             network = plain.create_remover()
         with self._lock:
             self._built[key] = network
