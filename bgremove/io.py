@@ -426,6 +426,11 @@ def move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
 _PILLOW_LIMIT = threading.Lock()
 
 
+def _is_video(head: bytes) -> bool:
+    """By how MP4 and MOV, WebM and MKV, and AVI begin."""
+    return head[4:8] in (b"ftyp", b"moov", b"mdat") or head[:4] == b"\x1aE\xdf\xa3" or head[8:12] == b"AVI "
+
+
 def _open_file(source: str | os.PathLike[str] | bytes, name: str) -> PILImage.Image:
     if isinstance(source, bytes):
         head, file = source[:32], io.BytesIO(source)
@@ -447,6 +452,8 @@ def _open_file(source: str | os.PathLike[str] | bytes, name: str) -> PILImage.Im
             finally:
                 PILImage.MAX_IMAGE_PIXELS = limit
     except UnidentifiedImageError:
+        if _is_video(head):
+            raise ImageError(f"{name} is a video, not a picture; use: bgremove video") from None
         raise ImageError(
             f"{name} is not a picture that can be read (it begins with {_readable(head)}); expected "
             "JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC"

@@ -230,10 +230,10 @@ def cut(frame: Frame, remover: Remover, settings: Settings, *, hint: Trimap | No
     seen = _seen(frame)
     prediction = _predict(remover, seen, hint)
     grain, segments, note = prediction.grain, prediction.segments, prediction.note
-    raw = [prediction.alpha]
+    raw, own = [prediction.alpha], prediction.foreground
     del prediction
     # The raw matte has no name here, so that it can go as soon as the refinement has its copy.
-    result = _refined(frame, seen, raw, grain, settings)
+    result = _refined(frame, seen, raw, grain, settings, own)
     return dataclasses.replace(result, segments=segments, note=note)
 
 
@@ -257,12 +257,24 @@ def _seen(frame: Frame) -> Image:
     return composite(frame.image, np.full_like(frame.image, 128), frame.alpha)
 
 
-def _refined(frame: Frame, seen: Image, raw: list[Alpha], grain: float, settings: Settings) -> Cut:
-    """The subject from the raw matte that `raw` holds, which is taken out of it."""
+def _refined(
+    frame: Frame,
+    seen: Image,
+    raw: list[Alpha],
+    grain: float,
+    settings: Settings,
+    own: Image | None = None,
+) -> Cut:
+    """The subject from the raw matte that `raw` holds, which is taken out of it.
+
+    `own` are its colours where the remover knows them.
+    """
     image = frame.image
     alpha = refine_alpha(seen, raw.pop(), settings.refine, grain=grain)
     method = settings.foreground.foreground
-    foreground = image if method == "none" else estimate_foreground(image, alpha, method)
+    foreground = own if own is not None else image
+    if own is None and method != "none":
+        foreground = estimate_foreground(image, alpha, method)
     if frame.alpha is not None:
         alpha = alpha * frame.alpha
     return Cut(image, alpha, foreground, edge_radius(alpha, grain))

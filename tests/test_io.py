@@ -618,11 +618,14 @@ def test_missing_empty_folder_and_text(tmp_path: Path) -> None:
     empty, text = tmp_path / "empty.jpg", tmp_path / "text.jpg"
     empty.touch()
     text.write_text("This is no picture.")
+    film = tmp_path / "film.jpg"
+    film.write_bytes(b"\0\0\0 ftypisom\0\0\2\0isomiso2avc1mp41" + bytes(100))
     cases: list[tuple[str | Path, str]] = [
         (tmp_path / "none.jpg", "none.jpg does not exist; check the path"),
         (empty, r"empty.jpg is empty \(0 bytes\); give a picture"),
         (tmp_path, "is a folder; give a picture"),
         (text, r"text.jpg is not a picture that can be read \(it begins with 'This is no p'\)"),
+        (film, r"film.jpg is a video, not a picture; use: bgremove video"),
         (tmp_path / ("x" * 300), "cannot be opened: File name too long"),
         ("nul\0byte", "cannot be opened"),
     ]

@@ -17,7 +17,7 @@ from bgremove.options import Params
 from bgremove.pipeline import Cut, Output, Settings, cut, cut_instances, process, render
 from bgremove.refine import RefineParams, edge_radius
 from bgremove.registry import create_remover
-from bgremove.removers.base import Remover
+from bgremove.removers.base import Prediction, Remover
 from bgremove.trimap import Box
 from tests.conftest import Example, KnownRemover
 from tests.finding import Finding, a_segment, rectangle, two_subjects
@@ -35,6 +35,16 @@ def known(disc: Example) -> KnownRemover:
 
 
 # Cut ------------------------------------------------------------------------------------------------
+
+
+def test_a_removers_own_colours_of_the_subject_are_used(disc: Example) -> None:
+    class Knowing(KnownRemover):
+        def predict(self, image: Image) -> Prediction:
+            return Prediction(self.alpha, foreground=disc.foreground)
+
+    remover = Knowing(disc.alpha)
+    result = cut(Frame(disc.image), remover, Settings.build(remover))
+    np.testing.assert_array_equal(result.foreground, disc.foreground)
 
 
 def test_a_known_matte_goes_through_unchanged(disc: Example, known: KnownRemover) -> None:

@@ -29,7 +29,7 @@ class VideoCommand(ModelCommand):
         from bgremove.foreground import ForegroundParams
         from bgremove.refine import RefineParams
         from bgremove.registry import remover_info
-        from bgremove.video.params import VideoParams
+        from bgremove.video.params import VideoParams, smoothing_of
         from bgremove.video.temporal import SmoothParams
         from bgremove.video.writing import VideoWriteParams
 
@@ -42,6 +42,7 @@ class VideoCommand(ModelCommand):
         ]
         try:
             info = remover_info(models[-1])
+            groups[2] = ("Steadiness", SmoothParams, smoothing_of(info))
             groups.insert(2, (f"Settings of {info.name}", info.params, info.defaults))
         except UnknownRemoverError:
             pass  # said properly when the command runs

@@ -30,6 +30,7 @@ class RemoverInfo:
         defaults: values of `params` that differ for this row (a network's input size, say).
         weights: the file it needs, or None.
         needs_file: True if the user must name a model file.
+        steady: True if its mattes of a video's frames need no steadying.
         memory_gb: what it takes while it works, in gigabytes (10^9 bytes), where that is much.
     """
 
@@ -44,6 +45,7 @@ class RemoverInfo:
     weights: Weights | None = None
     needs_file: bool = False
     memory_gb: float | None = None
+    steady: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from bgremove.io import READABLE_EXTENSIONS
 from bgremove.options import Params, split_settings
 from bgremove.refine import RefineParams
 from bgremove.registry import create_remover, full_name, remover_info
-from bgremove.removers.base import Device, Remover
+from bgremove.removers.base import Device, Remover, RemoverInfo
 from bgremove.removers.onnx import OnnxParams, sharing_cores
 from bgremove.video.temporal import SmoothParams
 from bgremove.video.writing import VideoWriteParams
@@ -163,16 +163,22 @@ class CutSettings:
             return create_remover(self.model, self.remover, device, model_file=model_file)
 
 
+def smoothing_of(info: RemoverInfo) -> dict[str, Any]:
+    """The defaults of the smoothing for a row of the table."""
+    return {"smoothing": "none"} if info.steady else {}
+
+
 def _cutting(
     model: str | Remover, preset: str | None, values: dict[str, Any], groups: list[type[Params]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The validated groups of :class:`CutSettings` by name, and the values of the others."""
     defaults: Mapping[str, Any]
+    smooth: Mapping[str, Any] = {}
     if isinstance(model, Remover):
         name, params, defaults = type(model).__name__, type(model.params), {}
     else:
         info = remover_info(model)
-        name, params, defaults = full_name(model), info.params, info.defaults
+        name, params, defaults, smooth = full_name(model), info.params, info.defaults, smoothing_of(info)
     remover, refine, *others = split_settings(values, params, *groups)
     if isinstance(model, Remover) and remover:
         raise OptionError(
@@ -192,7 +198,7 @@ def _cutting(
         "remover": model.params if isinstance(model, Remover) else params(**{**defaults, **remover}),
         "refine": RefineParams(**refine),
         "foreground": ForegroundParams(**others[0]),
-        "smooth": SmoothParams(**others[1]),
+        "smooth": SmoothParams(**{**smooth, **others[1]}),
     }, others[2:]
 
 

@@ -106,6 +106,12 @@ def test_settings_are_sorted_and_checked() -> None:
         CutSettings.build(remover, canny_low=3)
 
 
+def test_what_is_steady_by_itself_is_not_smoothed_unless_asked() -> None:
+    assert CutSettings.build("rvm-mobilenetv3").smooth.smoothing == "none"
+    assert CutSettings.build("rvm-mobilenetv3", smoothing="motion").smooth.smoothing == "motion"
+    assert CutSettings.build("lite").smooth.smoothing == "motion"
+
+
 def test_no_name_means_two_things() -> None:
     from bgremove.registry import REMOVERS
 
