@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -13,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bgremove.arrays import Image
 from bgremove.compositing import Pixels
-from bgremove.errors import BGRemoveError, VideoError
+from bgremove.errors import BGRemoveError, OutputError, VideoError
+from bgremove.io import make_folder
 from bgremove.removers.base import Device, Remover
 from bgremove.threads import alone
 from bgremove.video.backgrounds import Backdrop, Scene
@@ -26,7 +28,8 @@ from bgremove.video.flow import ahead, spread
 from bgremove.video.frames import VideoFrame, VideoInfo
 from bgremove.video.params import VideoSettings, parse_rate
 from bgremove.video.reading import Video, clock, open_video
-from bgremove.video.writing import open_writer
+from bgremove.video.sequences import as_pattern, pictures_of
+from bgremove.video.writing import codec_for, open_writer
 
 _WARM_UP = 12  # frames before a resumed run's first one that are looked at again, for what is remembered
 _CORES = min(8, os.cpu_count() or 1)
@@ -185,10 +188,15 @@ def cut_video(
     reading: dict[str, Any] = {"end": video.ends, "every": video.every, "size": video.fits, **rate}
     if video.begins:
         reading["start"] = video.begins
+    _check_apart(target, source, "the video")
+    if settings.backdrop is not None:
+        _check_apart(target, settings.backdrop, "the background")
     with contextlib.ExitStack() as stack:
         stack.enter_context(alone())
         with open_video(source, **reading) as probe:
             info = probe.info
+        codec_for(target, settings.write.codec, alpha=settings.transparent)
+        stack.enter_context(_kept_to_us(target))
         writer = open_writer(
             target,
             settings.write,
@@ -234,13 +242,90 @@ def cut_video(
         path=path,
         frames=meter.done,
         made=meter.done - writer.kept,
-        duration=at - info.start + 1 / info.rate,
+        duration=at - info.start + 1 / info.rate if meter.done > writer.kept else meter.done / info.rate,
         complete=not stopped,
         empty=frames.empty,
         scenes=frames.scenes,
         seconds=time.monotonic() - began,
         notes=(*info.notes, *writer.notes, *frames.notes),
     )
+
+
+def _check_apart(target: Path, source: str | os.PathLike[str], what: str) -> None:
+    """Refuse a target that would replace what is read.
+
+    Raises:
+        OutputError: if it would.
+    """
+    if _folder_of_pictures(target):
+        names = as_pattern(target if "%" in target.name else target / "%06d.png")
+        folder = target.parent if "%" in target.name else target
+        pictures = pictures_of(os.fspath(source)) if folder.is_dir() else None
+        whole = os.path.realpath(folder)
+        if any(names.fullmatch(one.name) and os.path.realpath(one.parent) == whole for one in pictures or ()):
+            raise OutputError(f"{target} would replace the pictures of {source}; give another folder")
+        return
+    try:
+        same = os.path.isfile(source) and os.path.samefile(source, target)
+    except OSError:
+        return
+    if same:
+        raise OutputError(f"{target} is {what} itself; give the result another name")
+
+
+def _folder_of_pictures(target: Path) -> bool:
+    return "%" in target.name or target.is_dir()
+
+
+@contextlib.contextmanager
+def _kept_to_us(target: Path) -> Iterator[None]:
+    """Keep the target to this run; the system frees it if the process is killed.
+
+    Raises:
+        OutputError: if another run is writing it.
+    """
+    folder = target if target.is_dir() else target.parent
+    path = folder / f".{target.name.replace('%', '')}.part.lock"
+    make_folder(folder)
+    try:
+        file = _locked(path)
+    except BlockingIOError:
+        raise OutputError(f"another run is writing {target}; wait for it, or give another name") from None
+    except OSError:  # it cannot be written, which is said soon, or the folder cannot lock
+        file = None
+    try:
+        yield
+    finally:
+        if file is not None:
+            with contextlib.suppress(OSError):
+                if sys.platform == "win32":  # where only closed files can be removed
+                    file.close()
+                path.unlink()
+            file.close()
+
+
+def _locked(path: Path) -> BinaryIO:
+    """The file, opened, and kept to whoever holds it."""
+    while True:
+        file = open(path, "ab")
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                try:
+                    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+                except OSError as error:
+                    raise BlockingIOError from error
+                return file
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+            file.close()  # the one that held it has just removed it
+        except BaseException:
+            file.close()
+            raise
 
 
 class _Frames:
@@ -343,19 +428,26 @@ def _named(error: BGRemoveError, frame: VideoFrame, what: str) -> BGRemoveError:
 
 def _key(source: str | os.PathLike[str], settings: VideoSettings) -> str:
     """What a run that is taken up again must have in common with the one that was stopped."""
-    path = os.path.abspath(source)
-    with contextlib.suppress(OSError):
-        state = os.stat(path)
-        path = f"{path} {state.st_size} {state.st_mtime_ns if os.path.isfile(path) else ''}"
     background = settings.background
     picture = "" if background.picture is None else hashlib.sha256(background.picture.tobytes()).hexdigest()
     groups = [settings.remover, settings.refine, settings.foreground, settings.smooth, settings.video]
     facts = [
-        path,
+        _state_of(source),
         settings.model,
         *(group.model_dump_json() for group in [*groups, settings.write]),
         repr(replace(background, picture=None)),
         picture,
-        settings.backdrop or "",
+        "" if settings.backdrop is None else _state_of(settings.backdrop),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _state_of(source: str | os.PathLike[str]) -> str:
+    """What changes when the files of a video do."""
+    paths = pictures_of(os.fspath(source)) or [Path(source)]
+    digest = hashlib.sha256(os.fsencode(os.path.abspath(source)))
+    for path in paths:
+        with contextlib.suppress(OSError):
+            state = path.stat()
+            digest.update(f"{path.name} {state.st_size} {state.st_mtime_ns}\n".encode(errors="replace"))
+    return digest.hexdigest()

@@ -279,3 +279,54 @@ def test_from_python_in_one_call(tmp_path: Path, film: Clip) -> None:
         bgremove.remove_video(film.path, model="contour", preview="0.5s", **PLAIN)
     over = bgremove.remove_video(film.path, None, Orange(), background=(0, 0, 255), **PLAIN)
     assert over.path == tmp_path / "film_composite.mp4" and over.frames == 24
+
+
+def test_what_is_read_is_never_replaced(tmp_path: Path) -> None:
+    film = clip(tmp_path / "film.mp4", frames=3)
+    (tmp_path / "link.mp4").symlink_to(film.path)
+    before = film.path.read_bytes()
+    for name in ("film.mp4", "link.mp4"):
+        with pytest.raises(OutputError, match="is the video itself; give the result another name"):
+            cut_video(film.path, tmp_path / name, settings(background="red"), Orange(), overwrite=True)
+    other = clip(tmp_path / "other.mp4", frames=3).path
+    with pytest.raises(OutputError, match="is the background itself"):
+        cut_video(other, film.path, settings(background=str(film.path)), Orange(), overwrite=True)
+    assert film.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("source", ["frames", "frames/%06d.png", "frames/*.png"])
+@pytest.mark.parametrize("target", ["frames", "frames/%06d.png", "frames/../frames/%d.png"])
+def test_pictures_that_are_read_are_never_replaced(tmp_path: Path, source: str, target: str) -> None:
+    film = clip(tmp_path / "film.mp4", frames=3)
+    cut_video(film.path, tmp_path / "frames" / "%06d.png", settings(), Orange())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "frames").iterdir()}
+    with pytest.raises(OutputError, match="would replace the pictures of .* give another folder"):
+        cut_video(tmp_path / source, tmp_path / target, settings(background="red"), Orange(), overwrite=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "frames").iterdir()} == before
+    beside = tmp_path / "frames" / "new_%06d.png"
+    assert cut_video(tmp_path / "frames", beside, settings(), Orange()).frames == 3
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "frames/%03d.png"])
+def test_two_runs_do_not_write_one_target(tmp_path: Path, film: Clip, name: str) -> None:
+    target, said = tmp_path / name, list[str]()
+
+    def second(frame: Pixels) -> None:
+        if said:
+            return
+        with pytest.raises(OutputError) as refused:
+            cut_video(film.path, target, settings(background="blue"), Orange(), overwrite=True)
+        said.append(str(refused.value))
+
+    result = cut_video(film.path, target, settings(background="white"), Orange(), on_frame=second)
+    assert said == [f"another run is writing {target}; wait for it, or give another name"]
+    assert result.frames == 24 and not [one for one in tmp_path.rglob(".*")]
+
+
+def test_other_pictures_are_not_taken_up(tmp_path: Path, film: Clip) -> None:
+    source, target, stop = tmp_path / "frames", tmp_path / "out.webm", threading.Event()
+    cut_video(film.path, source / "%06d.png", settings(background="white"), Orange())
+    cut_video(source, target, settings(), Orange(), stop=stop, on_progress=lambda _: stop.set())
+    PILImage.new("RGB", (128, 96)).save(source / "000020.png")
+    with pytest.raises(VideoError, match="other settings or of another video"):
+        cut_video(source, target, settings(), Orange(), resume=True)
