@@ -383,6 +383,7 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:
 
 
 unfinished: set[Path] = set()
+"""Temporary files that are being written, to be removed if the process ends."""
 
 
 def remove_unfinished() -> None:
@@ -408,6 +409,11 @@ def make_folder(folder: Path) -> None:
 
 
 def move_into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    """Give a complete file its name, in one step.
+
+    Raises:
+        OutputError: if there is a file of that name, and it is not to be replaced.
+    """
     if overwrite:
         os.replace(temporary, path)
         return
