@@ -256,14 +256,25 @@ def sound_stream(container: Any) -> Any:
 def origin_of(container: Any) -> Fraction:
     """What the file's time stamps say at its beginning, in seconds.
 
-    Where the sound begins a little before zero, that is only what its decoder needs to get going.
+    Where the sound begins a little before zero, that is only what its decoder needs to get going. Where it
+    begins less than a frame before the pictures, as in many MKV and TS files, these count: their first
+    frame is to stand as long as the others.
     """
-    starts = []
-    for stream in (picture_stream(container), sound_stream(container)):
-        if stream is not None and stream.start_time is not None:
-            start = stream.start_time * Fraction(stream.time_base)
-            starts.append(max(start, Fraction(0)) if stream.type == "audio" else start)
-    return min(starts, default=Fraction(0))
+    picture, track = picture_stream(container), sound_stream(container)
+    pictures, sound = _begin_of(picture), _begin_of(track)
+    if sound is None:
+        return pictures or Fraction(0)
+    sound = max(sound, Fraction(0))
+    if pictures is None:
+        return sound
+    rate = Fraction(picture.guessed_rate or picture.average_rate or 25)
+    return pictures if pictures - sound < 1 / rate else sound
+
+
+def _begin_of(stream: Any) -> Fraction | None:
+    if stream is None or stream.start_time is None:
+        return None
+    return Fraction(stream.start_time * Fraction(stream.time_base))
 
 
 class FilmFile(Video):
@@ -526,8 +537,8 @@ def _rate_of(stream: Any, stamps: list[int]) -> tuple[Fraction, bool]:
     said = [Fraction(one) for one in (stream.base_rate, stream.guessed_rate, stream.average_rate) if one]
     sane = [one for one in said if Fraction(1, 100) <= one <= 1000]
     steps = [later - earlier for earlier, later in itertools.pairwise(stamps) if later > earlier]
-    if not steps:
-        return (sane[0] if sane else Fraction(25)), False
+    if not steps:  # without stamps; the base rate of H.264 may count fields
+        return (sane[-1] if sane else Fraction(25)), False
     mean = len(steps) / ((stamps[-1] - stamps[0]) * base)
     for rate in sane:
         # Constant: no stamp is off its place by more than rounding to the file's clock explains.

@@ -29,7 +29,7 @@ from bgremove.video.frames import VideoFrame, VideoInfo
 from bgremove.video.params import VideoSettings, parse_rate
 from bgremove.video.reading import Video, clock, open_video
 from bgremove.video.sequences import as_pattern, pictures_of
-from bgremove.video.writing import codec_for, open_writer
+from bgremove.video.writing import codec_for, is_pattern, open_writer
 
 _WARM_UP = 12  # frames before a resumed run's first one that are looked at again, for what is remembered
 _CORES = min(8, os.cpu_count() or 1)
@@ -143,10 +143,11 @@ def remove_video(
 def beside(source: str | os.PathLike[str], settings: VideoSettings) -> Path:
     """A name for a new file beside the source."""
     path = Path(source)
-    if "%" in path.name or "*" in path.name:
+    if not path.exists() and ("%" in path.name or "*" in path.name):
         path = path.parent
+    stem = path.stem if path.is_file() else path.name
     suffix = ".webm" if settings.transparent else ".mp4"
-    return path.with_name(f"{path.stem or 'video'}_{settings.output}{suffix}")
+    return path.parent / f"{stem.replace('%', '') or 'video'}_{settings.output}{suffix}"
 
 
 def cut_video(
@@ -257,9 +258,10 @@ def _check_apart(target: Path, source: str | os.PathLike[str], what: str) -> Non
     Raises:
         OutputError: if it would.
     """
-    if _folder_of_pictures(target):
-        names = as_pattern(target if "%" in target.name else target / "%06d.png")
-        folder = target.parent if "%" in target.name else target
+    counted = is_pattern(target)
+    if counted or target.is_dir():
+        names = as_pattern(target if counted else target / "%06d.png")
+        folder = target.parent if counted else target
         pictures = pictures_of(os.fspath(source)) if folder.is_dir() else None
         whole = os.path.realpath(folder)
         if any(names.fullmatch(one.name) and os.path.realpath(one.parent) == whole for one in pictures or ()):
@@ -273,10 +275,6 @@ def _check_apart(target: Path, source: str | os.PathLike[str], what: str) -> Non
         raise OutputError(f"{target} is {what} itself; give the result another name")
 
 
-def _folder_of_pictures(target: Path) -> bool:
-    return "%" in target.name or target.is_dir()
-
-
 @contextlib.contextmanager
 def _kept_to_us(target: Path) -> Iterator[None]:
     """Keep the target to this run; the system frees it if the process is killed.
@@ -285,7 +283,7 @@ def _kept_to_us(target: Path) -> Iterator[None]:
         OutputError: if another run is writing it.
     """
     folder = target if target.is_dir() else target.parent
-    path = folder / f".{target.name.replace('%', '')}.part.lock"
+    path = folder / f".{target.name}.part.lock"
     make_folder(folder)
     try:
         file = _locked(path)

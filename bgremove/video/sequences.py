@@ -33,9 +33,7 @@ from bgremove.io import (
 from bgremove.io import Frame as StillFrame
 from bgremove.video.frames import VideoFrame, VideoInfo
 from bgremove.video.reading import Part, Video, check_area, import_av
-from bgremove.video.writing import Job, VideoWriter, check_folder
-
-_COUNTER = re.compile(r"%(0?)(\d*)d")
+from bgremove.video.writing import COUNTER, Job, VideoWriter, address, check_folder, is_pattern
 
 
 def pictures_of(source: str) -> list[Path] | None:
@@ -50,7 +48,7 @@ def pictures_of(source: str) -> list[Path] | None:
     if path.is_dir():
         found = [one for one in path.iterdir() if one.suffix.lower() in READABLE_EXTENSIONS and one.is_file()]
         what = f"the folder {source}"
-    elif _COUNTER.search(path.name):
+    elif is_pattern(path):
         match = as_pattern(path)
         found = [one for one in _listed(path.parent) if match.fullmatch(one.name)]
         what = f"no file fits {source}: the folder {path.parent}"
@@ -67,11 +65,11 @@ def pictures_of(source: str) -> list[Path] | None:
 
 def as_pattern(path: Path) -> re.Pattern[str]:
     """What matches the names of a pattern as ``frame_%06d.png``; group 1 is the number."""
-    counters = _COUNTER.findall(path.name)
+    counters = COUNTER.findall(path.name)
     if len(counters) != 1:
         raise VideoError(f"{path.name} must have one number in it, as %06d; got {len(counters)}")
-    [(_, digits)] = counters
-    before, after = re.split(r"%0?\d*d", path.name)
+    digits = counters[0].strip("%d").lstrip("0")
+    before, after = COUNTER.split(path.name)
     number = rf"(\d{{{int(digits)},}})" if digits else r"(\d+)"
     return re.compile(re.escape(before) + number + re.escape(after))
 
@@ -240,7 +238,7 @@ class PictureWriter(VideoWriter):
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        target = job.target if "%" in job.target.name else job.target / "%06d.png"
+        target = job.target if is_pattern(job.target) else job.target / "%06d.png"
         self._names = as_pattern(target)
         self._target, self._folder = target, target.parent
         self._format = output_format(Path(f"x{target.suffix or '.png'}"), "auto")
@@ -282,11 +280,15 @@ class PictureWriter(VideoWriter):
             )
         return next(number for number in itertools.count(1) if number not in numbers) - 1
 
+    def _place(self, number: int) -> Path:
+        name = COUNTER.sub(lambda counter: counter[0] % number, self._target.name)
+        return self._folder / name
+
     def write(self, pixels: Pixels, time: Fraction, duration: Fraction | None = None) -> None:
         number = self.kept + self._written + 1
         self._uneven |= abs(time * self._job.rate - (number - 1)) > 1
         data = encode([pixels], self._format, self._params)
-        write_bytes(self._folder / (self._target.name % number), data, overwrite=True)
+        write_bytes(self._place(number), data, overwrite=True)
         self._written += 1
 
     def close(self) -> Path:
@@ -294,7 +296,7 @@ class PictureWriter(VideoWriter):
         if self._job.overwrite:
             for number in self._numbers():
                 if number > count:
-                    (self._folder / (self._target.name % number)).unlink(missing_ok=True)
+                    self._place(number).unlink(missing_ok=True)
         self._end()
         return self._folder
 
@@ -345,7 +347,7 @@ def make_animation(
         "apng": {"plays": str(loop), "final_delay": f"{min(65_535, round(shown * 1000))}/1000"},
     }[muxer]
     soft = False
-    with av.open(str(path), "w", format=muxer, container_options=muxing) as file:
+    with av.open(address(path), "w", format=muxer, container_options=muxing) as file:
         stream = file.add_stream(encoder, rate=job.rate)
         stream.height, stream.width = job.size
         stream.pix_fmt = pixel_format

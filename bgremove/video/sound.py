@@ -85,6 +85,7 @@ class Sound:
         shift = round(self._offset / base)
         av = import_av()
         packets = self._container.demux(self._track)
+        last: int | None = None
         while True:
             try:
                 packet = next(packets, None)
@@ -104,6 +105,9 @@ class Sound:
                 continue
             if end is not None and time >= end:
                 return
+            if last is not None and packet.pts <= last:
+                continue  # a stamp that does not go on
+            last = packet.pts
             packet.stream = self._out
             yield time, packet
 
@@ -130,15 +134,25 @@ class Sound:
         wanted = (
             f"sample_fmts={out.format.name}:sample_rates={out.sample_rate}:channel_layouts={out.layout.name}"
         )
-        source = graph.add_abuffer(template=self._track)
-        nodes = [
-            source,
-            graph.add("atrim", span),
-            graph.add("aresample", "async=1"),
-            graph.add("aformat", wanted),
-            graph.add("abuffersink"),
-        ]
-        graph.link_nodes(*nodes).configure()
+
+        def build(frame: Any) -> None:
+            """As the first frame is; what a file says of its frames is not always so."""
+            source = graph.add_abuffer(
+                sample_rate=frame.sample_rate,
+                format=frame.format.name,
+                layout=frame.layout.name,
+                time_base=frame.time_base or self._track.time_base,
+            )
+            nodes = [
+                source,
+                graph.add("atrim", span),
+                graph.add("aresample", "async=1:min_hard_comp=0.005"),  # gaps are filled with silence
+                graph.add("aformat", wanted),
+                graph.add("abuffersink"),
+            ]
+            graph.link_nodes(*nodes).configure()
+
+        built = False
         base = Fraction(1, out.sample_rate)
 
         def ready() -> Iterator[Any]:
@@ -155,6 +169,9 @@ class Sound:
             for packet in self._container.demux(self._track):
                 frames = context.decode(packet)
                 for frame in frames:
+                    if not built:
+                        build(frame)
+                        built = True
                     graph.push(frame)
                     yield from ready()
                 if end is not None and frames and (frames[-1].time or 0) > begin + end:
@@ -163,6 +180,8 @@ class Sound:
             pass
         except av.FFmpegError as error:
             self.note = f"the sound is damaged ({error.strerror}) and ends early"
+        if not built:
+            return
         try:
             graph.push(None)
         except av.FFmpegError:

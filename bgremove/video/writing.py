@@ -12,6 +12,7 @@ import heapq
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -122,6 +123,20 @@ _BY_NAME = {
 """What "auto" means, without and with transparency."""
 
 
+def address(path: Path) -> str:
+    """A file's name as FFmpeg takes it, which else reads ``a:b.mp4`` as a protocol's."""
+    return f"file:{path}"
+
+
+COUNTER = re.compile(r"%0?\d*d")
+"""What stands for the number in a pattern of single pictures' names."""
+
+
+def is_pattern(path: Path) -> bool:
+    """Is it a pattern of single pictures, as ``frames/%06d.png``?"""
+    return COUNTER.search(path.name) is not None
+
+
 def codec_for(target: Path, wanted: str, *, alpha: bool) -> Codec:
     """What a target of that name is written with.
 
@@ -129,7 +144,7 @@ def codec_for(target: Path, wanted: str, *, alpha: bool) -> Codec:
         OptionError: if its name and the codec do not go together, or it cannot hold the transparency.
     """
     suffix = target.suffix.lower()
-    if wanted == "auto" and ("%" in target.name or target.is_dir()):
+    if wanted == "auto" and (is_pattern(target) or target.is_dir()):
         wanted = "png"
     if wanted == "png":
         return CODECS["png"]
@@ -409,7 +424,7 @@ class PacketWriter(VideoWriter):
         path = self._part(len(self._state.parts))
         try:
             self._file = av.open(
-                str(path), "w", format=job.codec.part, container_options=_PART_OPTIONS[job.codec.part]
+                address(path), "w", format=job.codec.part, container_options=_PART_OPTIONS[job.codec.part]
             )
             stream = self._file.add_stream(job.codec.encoder, rate=job.rate, options=_encoder_options(job))
             stream.width, stream.height = width, height
@@ -563,9 +578,9 @@ class PacketWriter(VideoWriter):
             sound = self._open_sound()
             if sound is not None:
                 stack.callback(sound.close)
-            first = stack.enter_context(av.open(str(self._part(0))))
+            first = stack.enter_context(av.open(address(self._part(0))))
             output = stack.enter_context(
-                av.open(str(path), "w", format=self._muxer, container_options=options)
+                av.open(address(path), "w", format=self._muxer, container_options=options)
             )
             stream = output.add_stream_from_template(first.streams.video[0])
             stream.time_base = self._base
@@ -618,7 +633,7 @@ class PacketWriter(VideoWriter):
 
     def _part_packets(self, index: int, part: dict[str, int | None]) -> Iterator[tuple[Any, int, int]]:
         shift: int | None = None
-        with import_av().open(str(self._part(index))) as file:
+        with import_av().open(address(self._part(index))) as file:
             track = file.streams.video[0]
             scale = Fraction(track.time_base) / self._base
             count = 0
@@ -639,7 +654,7 @@ class PacketWriter(VideoWriter):
 
         def frames() -> Iterator[tuple[Fraction, Pixels]]:
             for index, part in enumerate(self._state.parts):
-                with import_av().open(str(self._part(index))) as file:
+                with import_av().open(address(self._part(index))) as file:
                     track = file.streams.video[0]
                     track.thread_type = "AUTO"
                     shift: Fraction | None = None
@@ -670,7 +685,7 @@ def _whole_frames(path: Path) -> int:
     av = import_av()
     count = good = 0
     try:
-        with av.open(str(path)) as file:
+        with av.open(address(path)) as file:
             for packet in file.demux(file.streams.video[0]):
                 if packet.size:
                     good = count if packet.is_keyframe else good

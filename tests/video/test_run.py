@@ -24,7 +24,7 @@ import av  # noqa: E402
 
 from bgremove.video.params import VideoSettings  # noqa: E402
 from bgremove.video.reading import open_video  # noqa: E402
-from bgremove.video.run import VideoProgress, cut_video  # noqa: E402
+from bgremove.video.run import VideoProgress, beside, cut_video  # noqa: E402
 from tests.video.clips import Clip, clip, phone_clip  # noqa: E402
 
 PLAIN: dict[str, Any] = {"edges": "none", "foreground": "none", "smoothing": "none"}
@@ -330,3 +330,22 @@ def test_other_pictures_are_not_taken_up(tmp_path: Path, film: Clip) -> None:
     PILImage.new("RGB", (128, 96)).save(source / "000020.png")
     with pytest.raises(VideoError, match="other settings or of another video"):
         cut_video(source, target, settings(), Orange(), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("50% x.webm", "50% x.webm"),
+        ("a:b.webm", "a:b.webm"),
+        ("50% x.gif", "50% x.gif"),
+        ("100%_%03d.png", "100%_001.png"),
+    ],
+)
+def test_names_mean_nothing_but_names(tmp_path: Path, name: str, made: str) -> None:
+    film = clip(tmp_path / "film 9% [1] %d.mp4", frames=3)
+    folder = tmp_path / "out"
+    assert cut_video(film.path, folder / name, settings(), Orange()).frames == 3
+    assert (folder / made).is_file()
+    assert not [one for one in folder.iterdir() if one.name.startswith(".")]
+    assert beside(film.path, settings()).name == "film 9 [1] d_cutout.webm"
+    assert beside("%06d.png", settings()) == Path("video_cutout.webm")
