@@ -139,7 +139,8 @@ def _report(result: VideoResult, seconds: float, tell: Any) -> int:
         tell("stopped before the first frame; nothing was written")
         return 130
     rate = f", {result.made / seconds:.1f} frames a second" if seconds > 0.5 else ""
-    tell(f"wrote {result.path}: {result.frames} frames, {clock(result.duration)}{rate}")
+    frames = "1 frame" if result.frames == 1 else f"{result.frames} frames"
+    tell(f"wrote {result.path}: {frames}, {clock(result.duration)}{rate}")
     if result.frames and result.empty:
         share = "any frame" if result.empty == result.made else f"{result.empty} of {result.made} frames"
         tell(f"note: no subject was found in {share}; another --model may see it")

@@ -221,11 +221,12 @@ def cut_video(
             backdrop = stack.enter_context(Backdrop(settings.backdrop, video.background_end))
         frames = _Frames(remover, settings, info, opened, backdrop)
         meter = _Meter(writer.kept, info, on_progress)
-        at = Fraction(0)
+        at = until = Fraction(0)
         stopped = False
         with contextlib.closing(frames.composed(warm)) as composed:
             for item, pixels in composed:
                 at = item.frame.time
+                until = at - info.start + (item.frame.duration or 1 / info.rate)
                 try:
                     writer.write(pixels, at - info.start, item.frame.duration)
                 except BGRemoveError as error:
@@ -243,7 +244,7 @@ def cut_video(
         path=path,
         frames=meter.done,
         made=meter.done - writer.kept,
-        duration=at - info.start + 1 / info.rate if meter.done > writer.kept else meter.done / info.rate,
+        duration=until or meter.done / info.rate,
         complete=not stopped,
         empty=frames.empty,
         scenes=frames.scenes,

@@ -349,3 +349,11 @@ def test_names_mean_nothing_but_names(tmp_path: Path, name: str, made: str) -> N
     assert not [one for one in folder.iterdir() if one.name.startswith(".")]
     assert beside(film.path, settings()).name == "film 9 [1] d_cutout.webm"
     assert beside("%06d.png", settings()) == Path("video_cutout.webm")
+
+
+def test_the_length_of_an_animation_is_said(tmp_path: Path) -> None:
+    drawn = [PILImage.new("RGB", (32, 32), (number * 60, 0, 0)) for number in range(3)]
+    source = tmp_path / "drawn.gif"
+    drawn[0].save(source, save_all=True, append_images=drawn[1:], duration=[100, 500, 200])
+    result = cut_video(source, tmp_path / "out.webm", settings(), Orange())
+    assert result.duration == Fraction(8, 10)
