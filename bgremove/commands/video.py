@@ -70,7 +70,11 @@ class VideoCommand(ModelCommand):
     help="Where networks run  [default: auto]",
 )  # fmt: skip
 @click.option("--preset", metavar="NAME", help="A named set of settings; see bgremove info MODEL")
-@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists (never the input)")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace OUT if it exists (never the input); of pictures, all with its pattern",
+)
 @click.option("--resume", is_flag=True, help="Go on where the same command was stopped")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors")
 def video(
@@ -122,6 +126,7 @@ def video(
             result = cut_video(
                 source, target, plan, load,
                 overwrite=overwrite, resume=resume, on_progress=bar.show, stop=stop,
+                model_file=model_file,
             )  # fmt: skip
         except BGRemoveError:
             if bar.done:

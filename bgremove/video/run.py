@@ -137,6 +137,7 @@ def remove_video(
         overwrite=overwrite,
         resume=resume,
         on_progress=on_progress,
+        model_file=model_file,
     )
 
 
@@ -161,6 +162,7 @@ def cut_video(
     on_progress: Callable[[VideoProgress], object] | None = None,
     stop: threading.Event | None = None,
     on_frame: Callable[[Pixels], object] | None = None,
+    model_file: str | os.PathLike[str] | None = None,
 ) -> VideoResult:
     """Cut the subject out of a video and write the result.
 
@@ -176,6 +178,7 @@ def cut_video(
         resume: go on where an earlier run with the same settings ended.
         on_progress: called after each frame.
         stop: when set, the frames in work are written, the file is made playable, and that is all.
+        model_file: what `remover` is built from, if it was named; to resume, it must be the same.
         on_frame: gets each output frame as it is written, for previews; must not change it.
 
     Raises:
@@ -209,7 +212,7 @@ def cut_video(
             sound_end=video.ends,
             overwrite=overwrite,
             resume=resume,
-            key=_key(source, settings),
+            key=_key(source, settings, model_file),
         )
         stack.callback(writer.abandon)
         if not isinstance(remover, Remover):
@@ -425,7 +428,9 @@ def _named(error: BGRemoveError, frame: VideoFrame, what: str) -> BGRemoveError:
     return VideoError(f"cannot {what} frame {frame.number} ({clock(frame.time)}): {error}")
 
 
-def _key(source: str | os.PathLike[str], settings: VideoSettings) -> str:
+def _key(
+    source: str | os.PathLike[str], settings: VideoSettings, model_file: str | os.PathLike[str] | None
+) -> str:
     """What a run that is taken up again must have in common with the one that was stopped."""
     background = settings.background
     picture = "" if background.picture is None else hashlib.sha256(background.picture.tobytes()).hexdigest()
@@ -437,6 +442,7 @@ def _key(source: str | os.PathLike[str], settings: VideoSettings) -> str:
         repr(replace(background, picture=None)),
         picture,
         "" if settings.backdrop is None else _state_of(settings.backdrop),
+        "" if model_file is None else _state_of(model_file),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

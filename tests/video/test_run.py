@@ -357,3 +357,14 @@ def test_the_length_of_an_animation_is_said(tmp_path: Path) -> None:
     drawn[0].save(source, save_all=True, append_images=drawn[1:], duration=[100, 500, 200])
     result = cut_video(source, tmp_path / "out.webm", settings(), Orange())
     assert result.duration == Fraction(8, 10)
+
+
+def test_another_model_file_is_not_taken_to_resume(tmp_path: Path, film: Clip) -> None:
+    stop, plan, target = StopAfter(10), settings(background="white"), tmp_path / "out.mp4"
+    one, other = tmp_path / "one.onnx", tmp_path / "other.onnx"
+    one.write_bytes(b"1")
+    other.write_bytes(b"22")
+    cut_video(film.path, target, plan, Orange(), on_progress=stop, stop=stop.event, model_file=one)
+    with pytest.raises(VideoError, match="other settings"):
+        cut_video(film.path, target, plan, Orange(), resume=True, model_file=other)
+    assert cut_video(film.path, target, plan, Orange(), resume=True, model_file=one).complete
