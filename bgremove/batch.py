@@ -240,7 +240,7 @@ def in_parallel(
         with alone() if crowded else contextlib.nullcontext():
             return work(item)
 
-    with _opencv_alone() if crowded else contextlib.nullcontext(), ThreadPoolExecutor(workers) as pool:
+    with opencv_alone() if crowded else contextlib.nullcontext(), ThreadPoolExecutor(workers) as pool:
         left, running = iter(items), set[Future[R]]()
         while True:
             if stop is None or not stop.is_set():
@@ -294,7 +294,7 @@ def _crowded(workers: int) -> bool:
 
 
 @contextlib.contextmanager
-def _opencv_alone() -> Iterator[None]:
+def opencv_alone() -> Iterator[None]:
     """OpenCV, too, works on the threads that call it only."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)

@@ -99,6 +99,7 @@ def video(
     bgremove video clip.mp4 -o beach.mp4 --background beach.jpg
     bgremove video clip.mp4 -o try.mp4 --background blur --preview 5s
     """
+    from bgremove.batch import opencv_alone
     from bgremove.video.params import VideoSettings
     from bgremove.video.run import beside, cut_video
 
@@ -106,6 +107,7 @@ def video(
     plan = VideoSettings.build(model, preset=preset, **given(values))
     target = out or beside(source, plan)
     with (
+        opencv_alone(),  # each frame has a thread already
         stop_on_ctrl_c(
             gently=True,
             saying="finishing the frames in work, so that the file can be played; Ctrl-C again stops at once",
