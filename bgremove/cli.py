@@ -21,7 +21,15 @@ import click
 from bgremove import __version__, commands
 from bgremove.console import Progress, printable, say, stop_on_ctrl_c
 from bgremove.errors import BGRemoveError, OptionError, UnknownRemoverError
-from bgremove.flags import ModelCommand, SettingOption, complete_model, metavar, plain, setting_help
+from bgremove.flags import (
+    ModelCommand,
+    SettingOption,
+    complete_model,
+    metavar,
+    model_options,
+    plain,
+    setting_help,
+)
 from bgremove.options import Params, Setting, settings
 
 if TYPE_CHECKING:
@@ -169,16 +177,7 @@ FILE = click.Path(readable=False, path_type=Path)
     help="A file, a folder, a template ({stem} {folder} {suffix} {model} {output} {ext}), or - for standard "
     "output; without it, a new file beside the input",
 )  # fmt: skip
-@click.option(
-    "-m", "--model", default="auto", metavar="NAME", shell_complete=complete_model,
-    help="How to find the subject; bgremove models lists them  [default: auto]",
-)  # fmt: skip
-@click.option("--model-file", type=FILE, metavar="FILE", help="The model's file, instead of downloading it")
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", metavar="auto|cpu|cuda",
-    help="Where networks run  [default: auto]",
-)  # fmt: skip
-@click.option("--preset", metavar="NAME", help="A named set of settings; see bgremove info MODEL")
+@model_options
 @click.option(
     "--hint", type=FILE, metavar="PICTURE",
     help="For grabcut: white marks the subject, black the background, all else is undecided",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -84,6 +85,28 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
     help_of = {name: f"means {meant}" for name, meant in ALIASES.items()}
     help_of |= {name: info.summary for name, info in REMOVERS.items()}
     return [CompletionItem(name, help=text) for name, text in help_of.items() if name.startswith(incomplete)]
+
+
+def model_options(command: F) -> F:
+    """A decorator: which model, its file, where it runs, and a preset: the same flags for every command."""
+    kind = click.Path(readable=False, path_type=Path)
+    options = [
+        click.option(
+            "-m", "--model", default="auto", metavar="NAME", shell_complete=complete_model,
+            help="How to find the subject; bgremove models lists them  [default: auto]",
+        ),
+        click.option(
+            "--model-file", type=kind, metavar="FILE", help="The model's file, instead of downloading it"
+        ),
+        click.option(
+            "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", metavar="auto|cpu|cuda",
+            help="Where networks run  [default: auto]",
+        ),
+        click.option("--preset", metavar="NAME", help="A named set of settings; see bgremove info MODEL"),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def params_options(params: type[Params], section: str = "Settings") -> Callable[[F], F]:

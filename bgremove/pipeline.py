@@ -99,34 +99,20 @@ class Settings:
         Raises:
             UnknownRemoverError, OptionError, ImageError: with one sentence.
         """
-        name, params, defaults = _whose(model)
         if isinstance(background, str):
             values["background"] = background
-        groups: list[type[Params]] = [params, RefineParams, ForegroundParams, OutputParams, WriteParams]
-        remover, *others = split_settings(values, *groups)
-        if isinstance(model, Remover) and remover:
-            raise OptionError(
-                f"{', '.join(remover)} belong to the remover, which is built already; build another "
-                "with create_remover"
-            )
-        refine, foreground, output, write = others
+        name, remover, (refine, foreground, output, write) = sort_settings(
+            model, preset, values, ForegroundParams, OutputParams, WriteParams
+        )
         options = OutputParams(**output)
         if "instances" in (options.output or ()) and not _tells_apart(model):
             raise OptionError(
                 f"instances need a model that tells subjects apart, as mask_rcnn_R_50_FPN_3x; {name} finds "
                 "all in one"
             )
-        if preset is not None:
-            if preset in params.presets:
-                remover = {**params.presets[preset], **remover}
-            elif preset in RefineParams.presets:
-                refine = {**RefineParams.presets[preset], **refine}
-            else:
-                known = ", ".join([*params.presets, *RefineParams.presets])
-                raise OptionError(f"unknown preset {preset!r} for {name}; known: {known}")
         return cls(
             model=name,
-            remover=model.params if isinstance(model, Remover) else params(**{**defaults, **remover}),
+            remover=remover,
             refine=RefineParams(**refine),
             foreground=ForegroundParams(**foreground),
             output=options,
@@ -171,6 +157,41 @@ class Settings:
     def create_remover(self, device: Device = "auto", model_file: Any = None) -> Remover:
         """The remover these settings are for; see :func:`bgremove.create_remover`."""
         return create_remover(self.model, self.remover, device, model_file=model_file)
+
+
+def sort_settings(
+    model: str | Remover, preset: str | None, values: Mapping[str, Any], *groups: type[Params]
+) -> tuple[str, Params, list[dict[str, Any]]]:
+    """Flat settings by what they belong to.
+
+    Args:
+        model: a remover's name, or a remover.
+        preset: a preset of the remover or of the refinement; `values` win over it.
+        groups: besides the remover's own settings and the refinement's.
+
+    Returns:
+        The remover's name, its settings, and the values of the refinement and of each of `groups`.
+
+    Raises:
+        UnknownRemoverError, OptionError: with one sentence.
+    """
+    name, params, defaults = _whose(model)
+    remover, refine, *others = split_settings(values, params, RefineParams, *groups)
+    if isinstance(model, Remover) and remover:
+        raise OptionError(
+            f"{', '.join(remover)} belong to the remover, which is built already; build another with "
+            "create_remover"
+        )
+    if preset is not None:
+        if preset in params.presets:
+            remover = {**params.presets[preset], **remover}
+        elif preset in RefineParams.presets:
+            refine = {**RefineParams.presets[preset], **refine}
+        else:
+            known = ", ".join([*params.presets, *RefineParams.presets])
+            raise OptionError(f"unknown preset {preset!r} for {name}; known: {known}")
+    settings = model.params if isinstance(model, Remover) else params(**{**defaults, **remover})
+    return name, settings, [refine, *others]
 
 
 def _whose(model: str | Remover) -> tuple[str, type[Params], Mapping[str, Any]]:

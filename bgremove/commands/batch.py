@@ -12,7 +12,7 @@ import click
 
 from bgremove.bulk.params import BatchParams
 from bgremove.console import Progress, say, stop_on_ctrl_c
-from bgremove.flags import ModelCommand, SettingOption, complete_model, given
+from bgremove.flags import ModelCommand, SettingOption, given, model_options
 from bgremove.options import settings
 
 _SHOWN = 10  # failures that are told; all are in the list
@@ -37,19 +37,7 @@ class BatchCommand(ModelCommand):
 @click.option(
     "--results", metavar="FILE", help="The list of results, .csv or .parquet  [default: FOLDER/results.csv]"
 )
-@click.option(
-    "-m", "--model", default="auto", metavar="NAME", shell_complete=complete_model,
-    help="How to find the subject; bgremove models lists them  [default: auto]",
-)  # fmt: skip
-@click.option(
-    "--model-file", type=click.Path(readable=False, path_type=Path), metavar="FILE",
-    help="The model's file, instead of downloading it",
-)  # fmt: skip
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", metavar="auto|cpu|cuda",
-    help="Where networks run  [default: auto]",
-)  # fmt: skip
-@click.option("--preset", metavar="NAME", help="A named set of settings; see bgremove info MODEL")
+@model_options
 @click.option("--overwrite", "exists", flag_value="overwrite", help="Replace results that were there before")
 @click.option("--skip-existing", "exists", flag_value="skip", help="Leave results that were there before")
 @click.option(

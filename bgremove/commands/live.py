@@ -11,7 +11,7 @@ import click
 
 from bgremove.console import printable, say, say_nothing, stop_on_ctrl_c
 from bgremove.errors import UnknownRemoverError
-from bgremove.flags import ModelCommand, SettingOption, complete_model, given
+from bgremove.flags import ModelCommand, SettingOption, given, model_options
 from bgremove.options import settings
 
 if TYPE_CHECKING:
@@ -58,19 +58,7 @@ class LiveCommand(ModelCommand):
     help="A window, a virtual camera for other programs (pyvirtualcam), or nowhere, to measure  "
     "[default: window]",
 )  # fmt: skip
-@click.option(
-    "-m", "--model", default="auto", metavar="NAME", shell_complete=complete_model,
-    help="How to find the subject; bgremove models lists them  [default: auto]",
-)  # fmt: skip
-@click.option(
-    "--model-file", type=click.Path(readable=False, path_type=Path), metavar="FILE",
-    help="The model's file, instead of downloading it",
-)  # fmt: skip
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", metavar="auto|cpu|cuda",
-    help="Where networks run  [default: auto]",
-)  # fmt: skip
-@click.option("--preset", metavar="NAME", help="A named set of settings; see bgremove info MODEL")
+@model_options
 @click.option(
     "-o", "--out", "folder", type=click.Path(readable=False, path_type=Path), default=Path(),
     metavar="FOLDER", help="Where the key s saves pictures  [default: this folder]",

@@ -12,7 +12,7 @@ import click
 
 from bgremove.console import VideoBar, say, say_nothing, stop_on_ctrl_c
 from bgremove.errors import BGRemoveError, UnknownRemoverError
-from bgremove.flags import ModelCommand, SettingOption, complete_model, given
+from bgremove.flags import ModelCommand, SettingOption, given, model_options
 from bgremove.options import Params, settings
 
 if TYPE_CHECKING:
@@ -60,16 +60,7 @@ class VideoCommand(ModelCommand):
     help="FILE.webm (transparent), .mov (transparent, for editing), .mp4 (over a background), .gif, .webp, "
     "or frames/%06d.png; without it, a new file beside the input",
 )  # fmt: skip
-@click.option(
-    "-m", "--model", default="auto", metavar="NAME", shell_complete=complete_model,
-    help="How to find the subject; bgremove models lists them  [default: auto]",
-)  # fmt: skip
-@click.option("--model-file", type=FILE, metavar="FILE", help="The model's file, instead of downloading it")
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", metavar="auto|cpu|cuda",
-    help="Where networks run  [default: auto]",
-)  # fmt: skip
-@click.option("--preset", metavar="NAME", help="A named set of settings; see bgremove info MODEL")
+@model_options
 @click.option(
     "--overwrite",
     is_flag=True,

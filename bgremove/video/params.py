@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, Self
@@ -16,9 +15,10 @@ from bgremove.compositing import limit_size
 from bgremove.errors import OptionError
 from bgremove.foreground import ForegroundParams
 from bgremove.io import READABLE_EXTENSIONS
-from bgremove.options import Params, split_settings
+from bgremove.options import Params
+from bgremove.pipeline import sort_settings
 from bgremove.refine import RefineParams
-from bgremove.registry import create_remover, full_name, remover_info
+from bgremove.registry import create_remover, remover_info
 from bgremove.removers.base import Device, Remover, RemoverInfo
 from bgremove.removers.onnx import OnnxParams, sharing_cores
 from bgremove.video.temporal import SmoothParams
@@ -150,11 +150,7 @@ class CutSettings:
         Raises:
             UnknownRemoverError, OptionError: with one sentence.
         """
-        return cls(**_cutting(model, preset, values, cls._groups())[0])
-
-    @classmethod
-    def _groups(cls) -> list[type[Params]]:
-        return [RefineParams, ForegroundParams, SmoothParams]
+        return cls(**_cutting(model, preset, values, [])[0])
 
     def create_remover(self, device: Device = "auto", model_file: Any = None) -> Remover:
         """The remover these settings are for, for several frames at once."""
@@ -171,35 +167,18 @@ def smoothing_of(info: RemoverInfo) -> dict[str, Any]:
 def _cutting(
     model: str | Remover, preset: str | None, values: dict[str, Any], groups: list[type[Params]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The validated groups of :class:`CutSettings` by name, and the values of the others."""
-    defaults: Mapping[str, Any]
-    smooth: Mapping[str, Any] = {}
-    if isinstance(model, Remover):
-        name, params, defaults = type(model).__name__, type(model.params), {}
-    else:
-        info = remover_info(model)
-        name, params, defaults, smooth = full_name(model), info.params, info.defaults, smoothing_of(info)
-    remover, refine, *others = split_settings(values, params, *groups)
-    if isinstance(model, Remover) and remover:
-        raise OptionError(
-            f"{', '.join(remover)} belong to the remover, which is built already; build another with "
-            "create_remover"
-        )
-    if preset is not None:
-        if preset in params.presets:
-            remover = {**params.presets[preset], **remover}
-        elif preset in RefineParams.presets:
-            refine = {**RefineParams.presets[preset], **refine}
-        else:
-            known = ", ".join([*params.presets, *RefineParams.presets])
-            raise OptionError(f"unknown preset {preset!r} for {name}; known: {known}")
+    """The validated groups of :class:`CutSettings` by name, and the values of `groups`."""
+    name, remover, (refine, foreground, smooth, *others) = sort_settings(
+        model, preset, values, ForegroundParams, SmoothParams, *groups
+    )
+    steady = {} if isinstance(model, Remover) else smoothing_of(remover_info(model))
     return {
         "model": name,
-        "remover": model.params if isinstance(model, Remover) else params(**{**defaults, **remover}),
+        "remover": remover,
         "refine": RefineParams(**refine),
-        "foreground": ForegroundParams(**others[0]),
-        "smooth": SmoothParams(**{**smooth, **others[1]}),
-    }, others[2:]
+        "foreground": ForegroundParams(**foreground),
+        "smooth": SmoothParams(**{**steady, **smooth}),
+    }, others
 
 
 @dataclass(frozen=True)
@@ -233,7 +212,7 @@ class VideoSettings(CutSettings):
         """
         if isinstance(background, str):
             values["background"] = background
-        cutting, (chosen, writing) = _cutting(model, preset, values, cls._groups())
+        cutting, (chosen, writing) = _cutting(model, preset, values, [VideoParams, VideoWriteParams])
         video = VideoParams(**chosen)
         given = video.background if background is None else background
         backdrop = given if isinstance(given, str) and _is_video(given) else None
@@ -249,10 +228,6 @@ class VideoSettings(CutSettings):
         if video.output == "composite" and not built.opaque and built.background.kind == "transparent":
             raise OptionError("a composite needs a background; give one (--background white)")
         return built
-
-    @classmethod
-    def _groups(cls) -> list[type[Params]]:
-        return [*super()._groups(), VideoParams, VideoWriteParams]
 
     @property
     def output(self) -> Literal["cutout", "composite", "alpha"]:

@@ -10,7 +10,12 @@ import pytest
 
 from bgremove import create_remover
 from bgremove.errors import OptionError, UnknownRemoverError
+from bgremove.foreground import ForegroundParams
+from bgremove.options import Params
+from bgremove.refine import RefineParams
 from bgremove.video.params import CutSettings, VideoParams, VideoSettings, parse_rate, parse_time
+from bgremove.video.temporal import SmoothParams
+from bgremove.video.writing import VideoWriteParams
 
 
 @pytest.mark.parametrize(
@@ -115,7 +120,13 @@ def test_what_is_steady_by_itself_is_not_smoothed_unless_asked() -> None:
 def test_no_name_means_two_things() -> None:
     from bgremove.registry import REMOVERS
 
-    groups = VideoSettings._groups()
+    groups: list[type[Params]] = [
+        RefineParams,
+        ForegroundParams,
+        SmoothParams,
+        VideoParams,
+        VideoWriteParams,
+    ]
     for params in {info.params for info in REMOVERS.values()}:
         names = [name for group in [params, *groups] for name in group.model_fields]
         assert len(names) == len(set(names)), params
